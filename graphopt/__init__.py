@@ -1,0 +1,1 @@
+"""graphopt: a source-to-source graph-rewriting compiler library for TensorFlow models."""

@@ -1,0 +1,1 @@
+"""Reports: what a pipeline did, as tables, JSON and pages."""

@@ -1,0 +1,1 @@
+"""Helpers for authors of passes: random graphs and equivalence checks."""

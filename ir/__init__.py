@@ -1,0 +1,1 @@
+"""The intermediate representation: graphs, types, tensors, operators and file formats."""

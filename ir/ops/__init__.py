@@ -1,0 +1,1 @@
+"""Operator declarations, grouped by dialect and family."""

@@ -1,0 +1,1 @@
+"""Passes over the function library: inlining, raising control flow, pruning."""

@@ -1,0 +1,1 @@
+"""Passes that change names and nothing else."""
