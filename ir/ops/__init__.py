@@ -1,1 +1,27 @@
-"""Operator declarations, grouped by dialect and family."""
+"""The operator table: interfaces, traits, shape inference and NumPy evaluation, by family."""
+
+from graphopt.ir.ops.interfaces import Argument, Interface, interface
+from graphopt.ir.ops.registry import (
+    Operator,
+    Trait,
+    attributes,
+    declared_operators,
+    find,
+    has_trait,
+    register,
+    traits_of,
+)
+
+__all__ = [
+    "Argument",
+    "Interface",
+    "Operator",
+    "Trait",
+    "attributes",
+    "declared_operators",
+    "find",
+    "has_trait",
+    "interface",
+    "register",
+    "traits_of",
+]

@@ -1,0 +1,76 @@
+"""Known values: what a rule may ask of a value, and how the model comes to hold a new one.
+
+A rule never asks whether weights are constants, frozen variables or variables that stay variables: it asks
+`known_tensor(value)`, and `hold(tensor, ...)` gives it a value for the tensor it computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphopt.ir.graph import Graph
+from graphopt.ir.tensors import ArrayTensor, Tensor, tensor
+from graphopt.ir.types import Shape, TensorType
+from graphopt.ir.value import Node, Value
+
+CONSTANT = "tf.Const"
+PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.PreventGradient", "tf.GuaranteeConst"})
+
+
+def known_tensor(value: Value | None) -> Tensor | None:
+    """The tensor that `value` always is, or None. Looks through identities; never evaluates or copies anything."""
+    while value is not None:
+        node = value.node
+        if node.op == CONSTANT:
+            held = node.attrs.get("value")
+            return held if isinstance(held, Tensor) else None
+        if node.op not in PASS_THROUGH or not node._inputs or value.is_input:
+            return None
+        value = node._inputs[0]
+    return None
+
+
+def known_array(value: Value | None, limit: int | None = None) -> np.ndarray[Any, Any] | None:
+    """The known tensor's values, or None where it is unknown or takes more than `limit` bytes."""
+    held = known_tensor(value)
+    if held is None or held.dtype.numpy is None or (limit is not None and held.nbytes > limit):
+        return None
+    return held.numpy()
+
+
+def known_scalar(value: Value | None) -> Any | None:
+    """The one number of a known tensor with a single element, as a Python number; None otherwise."""
+    held = known_tensor(value)
+    if held is None or held.size != 1 or held.dtype.numpy is None:
+        return None
+    return held.numpy().reshape(-1)[0].item() if held.dtype.kind != "string" else held.numpy().reshape(-1)[0]
+
+
+def constant_type(held: Tensor) -> TensorType:
+    """The type of a constant that holds `held`."""
+    return TensorType(held.dtype, Shape(held.shape))
+
+
+def hold(
+    graph: Graph,
+    data: Tensor | np.ndarray[Any, Any],
+    *,
+    name: str,
+    before: Node | None = None,
+    origins: tuple[str, ...] = (),
+) -> Value:
+    """A value that is always `data`: a new constant of `graph`, put before `before`."""
+    held = data if isinstance(data, Tensor) else tensor(data)
+    if isinstance(held, ArrayTensor) and not held.numpy().flags.c_contiguous:
+        held = ArrayTensor(np.asarray(held.numpy(), order="C"), held.dtype)
+    node = graph.create_node(
+        CONSTANT,
+        attrs={"dtype": held.dtype, "value": held},
+        name=name,
+        types=(constant_type(held),),
+        before=before,
+        origins=origins,
+    )
+    return node.output
