@@ -7,13 +7,9 @@ author = "The graphopt authors"
 copyright = "The graphopt authors, Apache-2.0"
 release = importlib.metadata.version("graphopt")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
-nitpicky = True
 myst_heading_anchors = 3
-intersphinx_mapping = {
-    "python": ("https://docs.python.org/3", None),
-    "numpy": ("https://numpy.org/doc/stable", None),
-}
+suppress_warnings = ["toc.empty_glob"]
 html_theme = "furo"
 html_title = "graphopt"
