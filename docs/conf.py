@@ -10,6 +10,5 @@ release = importlib.metadata.version("graphopt")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
-suppress_warnings = ["toc.empty_glob"]
 html_theme = "furo"
 html_title = "graphopt"
