@@ -135,7 +135,8 @@ def run_tensorflow(declared: Interface, arrays: Sequence[Array], attrs: dict[str
     for array, dtype in zip(arrays, types, strict=True):
         held = tf.constant(array, tf.string) if dtype is STRING else tf.constant(array)
         tensors.append(tf.bitcast(held, tf.as_dtype(dtype.code)) if dtype.is_quantized else held)
-    flat = [item for name, value in attrs.items() for item in (name, _tensorflow_attribute(value))]
+    given = {name: value for name, value in declared.with_defaults(attrs).items() if value is not None}
+    flat = [item for name, value in given.items() for item in (name, _tensorflow_attribute(value))]
     count = len(declared.output_types(attrs))
     context.ensure_initialized()
     try:
@@ -345,8 +346,11 @@ def broadcastable(draw: Any, count: int = 2, max_rank: int = 4, max_dim: int = 4
     return tuple(found)
 
 
-def edge_values(dtype: Any) -> Array:
-    """The awkward values of a type: extremes, signed zeros, NaN, infinities, denormals."""
+def edge_values(dtype: Any, denormals: bool = False) -> Array:
+    """The awkward values of a type: extremes, signed zeros, NaN, infinities, and denormals if asked for.
+
+    Arithmetic in TensorFlow flushes denormals to zero on the CPU, so only operators that move values keep them.
+    """
     dtype = np.dtype(dtype)
     if dtype == np.bool_:
         return np.array([False, True])
@@ -355,17 +359,24 @@ def edge_values(dtype: Any) -> Array:
         return np.array([info.min, info.max, 0, 1, -1 if info.min else 2, info.max - 1], dtype)
     if dtype.kind == "c":
         part = np.dtype(np.float32 if dtype == np.complex64 else np.float64)
-        real = edge_values(part)
+        real = edge_values(part, denormals)
         return (real + 1j * real[::-1]).astype(dtype)
     info = ml_dtypes.finfo(dtype)
     listed = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, info.max, info.min, info.tiny, -info.tiny, info.eps,
-              info.smallest_subnormal, np.inf, -np.inf, np.nan]  # fmt: skip
+              np.inf, -np.inf, np.nan, *([info.smallest_subnormal] if denormals else [])]  # fmt: skip
     return np.array([float(item) for item in listed]).astype(dtype)
 
 
 @st.composite
 def arrays(
-    draw: Any, dtype: Any, shape: Any, low: float | None = None, high: float | None = None, *, edges: bool | None = None
+    draw: Any,
+    dtype: Any,
+    shape: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    edges: bool | None = None,
+    denormals: bool = False,
 ) -> Array:
     """An array of `dtype` and `shape` (either may be a strategy).
 
@@ -378,7 +389,7 @@ def arrays(
     bounded = low is not None or high is not None
     values = _random_values(random, dtype, shape, low, high)
     if (not bounded) if edges is None else edges:
-        awkward = random.choice(edge_values(dtype), size=shape)
+        awkward = random.choice(edge_values(dtype, denormals), size=shape)
         share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
         values = np.where(random.uniform(size=shape) < share, awkward, values)
     return np.asarray(values, dtype)
