@@ -1,0 +1,86 @@
+"""Which passes there are. A pass's module is imported when the pass is first asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
+
+from graphopt.ir.errors import UsageError, printable
+from graphopt.passes.base import Pass
+
+ENTRY_POINTS = "graphopt.passes"
+
+# name -> module and class; one pass, one file
+_CATALOG: dict[str, str] = {
+    "strip-unused": "graphopt.passes.cleanup.strip_unused:StripUnused",
+    "remove-nodes": "graphopt.passes.cleanup.remove_nodes:RemoveNodes",
+    "merge-duplicates": "graphopt.passes.cleanup.merge_duplicates:MergeDuplicates",
+    "simplify": "graphopt.passes.cleanup.simplify:Simplify",
+    "sort": "graphopt.passes.cleanup.sort:Sort",
+    "infer-shapes": "graphopt.passes.shapes.infer_shapes:InferShapes",
+    "set-shapes": "graphopt.passes.shapes.set_shapes:SetShapes",
+    "fold-constants": "graphopt.passes.fold.fold_constants:FoldConstants",
+    "fold-batch-norms": "graphopt.passes.fold.fold_batch_norms:FoldBatchNorms",
+    "inline-functions": "graphopt.passes.functions.inline_functions:InlineFunctions",
+    "remove-unused-functions": "graphopt.passes.functions.remove_unused_functions:RemoveUnusedFunctions",
+    "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
+    "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
+    "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",
+    "remove-attribute": "graphopt.passes.rename.remove_attribute:RemoveAttribute",
+    "add-default-attributes": "graphopt.passes.rename.add_default_attributes:AddDefaultAttributes",
+    "set-device": "graphopt.passes.rename.set_device:SetDevice",
+    "remove-control-dependencies": "graphopt.passes.rename.remove_control_dependencies:RemoveControlDependencies",
+    "obfuscate-names": "graphopt.passes.rename.obfuscate_names:ObfuscateNames",
+}
+_REGISTERED: dict[str, type[Pass]] = {}
+
+
+def register_pass(cls: type[Pass]) -> type[Pass]:
+    """Make a pass known by its name; a decorator for passes defined outside this package.
+
+    Raises `UsageError` if another pass has the name.
+    """
+    if cls.name in _CATALOG or _REGISTERED.get(cls.name, cls) is not cls:
+        raise UsageError(f"there is already a pass '{cls.name}'")
+    _REGISTERED[cls.name] = cls
+    return cls
+
+
+def find_pass(name: str) -> type[Pass]:
+    """The pass class called `name`: built in, registered, or of a plugin. Raises `UsageError` if there is none."""
+    if name in _CATALOG:
+        module, _, attribute = _CATALOG[name].partition(":")
+        found = getattr(import_module(module), attribute)
+        assert issubclass(found, Pass)
+        return found
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    plugin = _plugins().get(name)
+    if plugin is not None:
+        return plugin
+    close = difflib.get_close_matches(name, pass_names(), 1)
+    hint = f"; did you mean '{close[0]}'?" if close else "; `graphopt passes` lists them"
+    raise UsageError(f"there is no pass '{printable(name)}'{hint}")
+
+
+def pass_names() -> tuple[str, ...]:
+    """Names of all passes, plugins included, sorted."""
+    return tuple(sorted({**_CATALOG, **_REGISTERED, **_plugins()}))
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> Mapping[str, type[Pass]]:
+    """Passes that installed packages offer through the entry-point group; scanned only when a name is unknown."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, type[Pass]] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        loaded = entry.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Pass)):
+            raise UsageError(f"plugin '{entry.name}' of group '{ENTRY_POINTS}' is not a pass")
+        if entry.name in _CATALOG:
+            raise UsageError(f"plugin '{entry.value}' takes the name of the built-in pass '{entry.name}'")
+        found[entry.name] = loaded
+    return found

@@ -1,0 +1,422 @@
+"""The rewrite engine: rules, the editor they build replacements with, and the driver that applies them.
+
+The engine, not the rule, guarantees that
+
+- no intermediate that something else reads is removed, and no output, input, target or name of theirs is lost;
+- no tensor is edited in place, so shared weights stay as they are for their other readers;
+- control dependencies of removed nodes pass to what replaces them;
+- replacements have the element type, and no other shape than, the value they replace;
+- the number of rewrites is bounded, and rules that undo each other are reported.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Union
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from graphopt.ir.errors import printable
+from graphopt.ir.graph import Graph
+from graphopt.ir.infer import infer_node
+from graphopt.ir.known import hold
+from graphopt.ir.ops import Trait, find, traits_of
+from graphopt.ir.ops.derive import derived_attributes
+from graphopt.ir.tensors import Tensor
+from graphopt.ir.types import UNKNOWN_TYPE, TensorType
+from graphopt.ir.value import Node, Value
+from graphopt.passes.base import Exactness, Pass, PassContext, PassError, kebab_case
+from graphopt.passes.matcher import Match, Trace, match_node
+from graphopt.passes.patterns import Pattern, build_pattern, root_operators
+
+REWRITES_PER_NODE = 8  # rewrites beyond this many for each node of the graph mean that rules undo each other
+REWRITES_AT_LEAST = 1000
+_V1_CONTROL_FLOW: WeakKeyDictionary[Graph, tuple[int, bool]] = WeakKeyDictionary()
+
+Replacement = Union[Value, Sequence[Value | None], None]
+
+
+class Rule:
+    """Pattern, check, rewrite. A subclass has a docstring of one sentence and states its exactness.
+
+    `pattern(self, tf, x, …)` returns the pattern. `check(match)` returns None or the reason for refusing.
+    `rewrite(match, edit)` builds the replacement with `edit` and returns a value for each output of the root (one
+    value if the root has one output), or None to leave everything as it is. `keeps_interior` says that the rule is
+    also worth applying where an intermediate is read by others and therefore stays.
+    """
+
+    name: ClassVar[str] = ""
+    exactness: ClassVar[Exactness] = Exactness.EXACT
+    keeps_interior: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in cls.__dict__:
+            cls.name = kebab_case(cls.__name__)
+
+    def pattern(self, *arguments: Any) -> Pattern:
+        """The pattern, rooted at the node to be replaced."""
+        raise TypeError(f"{type(self).__name__} has no pattern")
+
+    def check(self, match: Match) -> str | None:
+        """None, or why the match is left alone."""
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The replacement for the outputs of the root."""
+        raise TypeError(f"{type(self).__name__} has no rewrite")
+
+
+class Editor:
+    """Builds the replacement of one match: new nodes go before the root, with its device and all origins."""
+
+    def __init__(self, match: Match) -> None:
+        self._root = match.root
+        self._graph = match.graph
+        self._origins = tuple(dict.fromkeys(name for node in match.nodes for name in node.source_names))
+        self.created: list[Node] = []
+
+    def node(
+        self,
+        op: str,
+        inputs: Iterable[Value | None],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        like: Node | None = None,
+        name: str | None = None,
+        types: Sequence[TensorType] | None = None,
+    ) -> Node:
+        """A new node. Attributes are those of `like`, then `attrs`, then what follows from the inputs.
+
+        Output types are inferred unless given. A name is made unique; the root's own name is the default.
+        """
+        values = tuple(inputs)
+        merged = {**(like.attrs if like is not None else {}), **(attrs or {})}
+        operator = find(op)
+        if operator is not None and operator.interface is not None:
+            dtypes = [value.dtype for value in values if value is not None]
+            merged = derived_attributes(operator.interface, dtypes, merged)
+            if types is None:
+                types = operator.interface.output_types(merged)
+        node = self._graph.create_node(
+            op,
+            values,
+            merged,
+            name=name or self._root.name,
+            types=types if types is not None else (UNKNOWN_TYPE,),
+            before=self._root,
+            device=self._root.device,
+            origins=self._origins,
+        )
+        for value, inferred in zip(node.outputs, infer_node(node), strict=False):
+            if inferred.dtype.code:
+                value.type = inferred
+        self.created.append(node)
+        return node
+
+    def value(self, op: str, *inputs: Value, name: str | None = None, like: Node | None = None, **attrs: Any) -> Value:
+        """The first output of a new node; attributes as keywords."""
+        return self.node(op, inputs, attrs, name=name, like=like).output
+
+    def hold(self, data: Tensor | np.ndarray[Any, Any], name: str | None = None) -> Value:
+        """A value that is always `data`."""
+        value = hold(self._graph, data, name=name or self._root.name, before=self._root, origins=self._origins)
+        value.node.device = self._root.device
+        self.created.append(value.node)
+        return value
+
+    def discard(self) -> None:
+        """Take back everything created."""
+        self._graph.remove_all(self.created)
+        self.created = []
+
+
+def apply_rules(graph: Graph, rules: Sequence[Rule], context: PassContext) -> int:
+    """Apply `rules` until none matches any more; returns the number of rewrites.
+
+    Raises `PassError` naming the rules if they do not come to an end.
+    """
+    index = rule_index(rules)
+    queue = deque(node for node in graph if node.op in index)
+    queued = dict.fromkeys(queue)
+    bound = REWRITES_AT_LEAST + REWRITES_PER_NODE * len(graph)
+    counts: dict[str, int] = {}
+    done = 0
+    while queue:
+        node = queue.popleft()
+        del queued[node]
+        if node.graph is not graph:
+            continue
+        rule, affected = _apply_first(node, index.get(node.op, ()), context)
+        if rule is None:
+            continue
+        done += 1
+        counts[rule.name] = counts.get(rule.name, 0) + 1
+        if done > bound:
+            busiest = ", ".join(sorted(counts, key=lambda name: -counts[name])[:3])
+            raise PassError(f"rewriting does not end: {done} rewrites of {len(graph)} nodes; busiest rules: {busiest}")
+        for other in affected:
+            if other.op in index and other not in queued and other.graph is graph:
+                queued[other] = None
+                queue.append(other)
+    return done
+
+
+RuleIndex = Mapping[str, Sequence[tuple[Rule, Pattern]]]
+
+
+def rule_index(rules: Sequence[Rule]) -> RuleIndex:
+    """Root operator -> rules with their patterns, in the order of `rules`."""
+    index: dict[str, list[tuple[Rule, Pattern]]] = {}
+    for rule in rules:
+        pattern = build_pattern(rule.pattern)
+        for op in dict.fromkeys(root_operators(pattern)):
+            index.setdefault(op, []).append((rule, pattern))
+    return index
+
+
+def _apply_first(
+    node: Node, rules: Sequence[tuple[Rule, Pattern]], context: PassContext
+) -> tuple[Rule | None, list[Node]]:
+    for rule, pattern in rules:
+        match = match_node(pattern, node)
+        if match is None:
+            continue
+        reason = refusal(rule, match)
+        if reason is not None:
+            context.refused(rule.name, node, reason)
+        elif context.allows(rule.name, rule.exactness):
+            affected = _rewrite(rule, match, context)
+            if affected is not None:
+                return rule, affected
+    return None, []
+
+
+def refusal(rule: Rule, match: Match) -> str | None:
+    """Why `rule` must leave `match` alone, or None."""
+    if not rule.keeps_interior:
+        matched = dict.fromkeys(match.nodes)
+        for node in match.interior:
+            if any(value.is_output or value.is_input for value in node.outputs):
+                return f"'{printable(node.name)}' is an input or output of the graph"
+            for user in node.successors():
+                if user not in matched:
+                    return f"'{printable(node.name)}' is also read by '{printable(user.name)}'"
+    return rule.check(match)
+
+
+def explain(rule: Rule, node: Node) -> str:
+    """One sentence on what `rule` makes of `node`: it applies, it refuses, or how far it matched."""
+    best: list[tuple[int, str]] = []
+    trace: Trace = lambda depth, reason: best.append((depth, reason))  # noqa: E731
+    match = match_node(build_pattern(rule.pattern), node, trace)
+    if match is None:
+        return "does not match: " + (max(best, key=lambda item: item[0])[1] if best else "other operator")
+    reason = refusal(rule, match)
+    return "applies" if reason is None else f"refuses: {reason}"
+
+
+def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | None:
+    """Replace the match; returns nodes worth another look, or None if the rule left it after all."""
+    root, graph = match.root, match.graph
+    removed = tuple(match.nodes)
+    edit = Editor(match)
+    try:
+        result = rule.rewrite(match, edit)
+    except BaseException:
+        edit.discard()
+        raise
+    values = _as_outputs(root, result)
+    if values is None:
+        edit.discard()
+        return None
+    _check_types(rule, root, values)
+    reason = _replace(root, match, values, edit)
+    if reason is not None:
+        edit.discard()
+        context.refused(rule.name, root, reason)
+        return None
+    affected: dict[Node, None] = {}
+    for node in edit.created:
+        affected[node] = None
+    for value in values:
+        if value is not None:
+            affected.update(dict.fromkeys(value.users))
+            affected[value.node] = None
+    producers = tuple(root.predecessors())
+    if not root.has_uses:
+        graph.remove(root)  # even one with effects: replacing it is what the rule is for
+    affected.update(dict.fromkeys(remove_dead(graph, (*match.interior, *producers))))
+    context.rewrote(rule.name, removed, tuple(node for node in edit.created if node.graph is graph))
+    return list(affected)
+
+
+def _as_outputs(root: Node, result: Replacement) -> list[Value | None] | None:
+    if result is None:
+        return None
+    if isinstance(result, Value):
+        return [result, *[None] * (len(root.outputs) - 1)]
+    return [*result, *[None] * (len(root.outputs) - len(result))]
+
+
+def _check_types(rule: Rule, root: Node, values: Sequence[Value | None]) -> None:
+    for old, new in zip(root.outputs, values, strict=True):
+        if new is None:
+            continue
+        known = old.dtype.code and new.dtype.code
+        if (known and old.dtype is not new.dtype) or old.shape.merged(new.shape) is None:
+            raise PassError(
+                f"rule '{rule.name}' would replace '{printable(old.name)}' of type {old.type} by a value of type "
+                f"{new.type}"
+            )
+
+
+def _replace(root: Node, match: Match, values: Sequence[Value | None], edit: Editor) -> str | None:
+    """Put `values` in place of the outputs of `root`; returns a reason, with nothing changed, if that cannot be."""
+    graph = match.graph
+    fresh = dict.fromkeys(edit.created)
+    heir = next((value.node for value in values if value is not None), None)
+    for old, new in zip(root.outputs, values, strict=True):
+        if new is None and (old.use_count or old.is_output):
+            return f"nothing replaces its output {old.index}, which is in use"
+        if old.is_input:
+            return "it is an input of the graph"
+        if new is not None and old.is_output and not (new.node in fresh and new.index == old.index) and old.index:
+            return f"its output '{printable(old.name)}' is an output of the graph"
+    gone = [root, *(node for node in match.interior if not rule_keeps(node, match))]
+    waits = list(dict.fromkeys(control for node in gone for control in node.control_inputs if control not in gone))
+    anchored = root.control_users or root in graph.targets
+    if waits and (heir is None or heir not in fresh):
+        return f"it waits for '{printable(waits[0].name)}'"
+    if anchored and heir is None:
+        return "other nodes wait for it"
+    if anchored and heir is not None and heir not in fresh and traits_of(heir.op) & Trait.CONTROL_FLOW:
+        return "it anchors control dependencies of a v1 branch"
+    if root in graph.targets and (heir is None or heir not in fresh):
+        return "it is a target of the graph"
+    if not _frame_is_kept(graph, match, edit):
+        return "a constant in its place would leave its v1 loop or branch"
+    _pass_on(root, values, heir, fresh, waits)
+    return None
+
+
+def rule_keeps(node: Node, match: Match) -> bool:
+    """An interior node that something outside the match reads, and that therefore stays."""
+    matched = dict.fromkeys(match.nodes)
+    return any(user not in matched for user in node.successors()) or any(v.is_output for v in node.outputs)
+
+
+def _pass_on(
+    root: Node, values: Sequence[Value | None], heir: Node | None, fresh: dict[Node, None], waits: list[Node]
+) -> None:
+    graph = root.graph
+    assert graph is not None
+    if heir is not None and heir in fresh:
+        for control in waits:
+            heir.add_control_input(control)
+    name = root.name
+    if heir is not None and (heir in fresh or not any(v.is_output for v in root.outputs)):
+        if heir in fresh and heir.name != name:
+            graph.rename(root, graph.unique_name(f"{name}/replaced"))
+            graph.rename(heir, name)
+    elif heir is not None:
+        _keep_output(root, values[0])
+        values = [None, *values[1:]]
+    for user in root.control_users:
+        user.remove_control_input(root)
+        if heir is not None and heir is not user:
+            user.add_control_input(heir)
+    if root in graph.targets and heir is not None:
+        graph.targets = tuple(heir if node is root else node for node in graph.targets)
+    for old, new in zip(root.outputs, values, strict=True):
+        if new is not None:
+            if old.shape.rank is not None and new.shape != old.shape:
+                merged = new.shape.merged(old.shape)
+                new.type = new.type if merged is None else new.type.with_shape(merged)
+            graph.replace_value(old, new)
+
+
+def _keep_output(root: Node, value: Value | None) -> None:
+    """The root is an output and what replaces it has a name of its own: the root stays, as an identity."""
+    assert value is not None and root.graph is not None
+    root.output.replace_all_uses_with(value)
+    root.op = "tf.Identity"
+    root.attrs = {"T": value.dtype}
+    root.set_inputs((value,))
+    del root.outputs[1:]
+
+
+def _frame_is_kept(graph: Graph, match: Match, edit: Editor) -> bool:
+    """In a graph with v1 control flow, tie new constants to the frame and branch of what they replace."""
+    lone = [node for node in edit.created if not node._inputs]
+    if not lone or not has_v1_control_flow(graph):
+        return True
+    anchors = frame_anchors(match.captures())
+    if anchors is None:
+        return False
+    for node in lone:
+        for anchor in anchors:
+            node.add_control_input(anchor)
+    return True
+
+
+def frame_anchors(values: Iterable[Value]) -> list[Node] | None:
+    """Nodes that a constant computed from `values` must wait for to stay in their v1 frame and branch.
+
+    None if there is no such node: a `Switch` itself runs whichever branch is taken.
+    """
+    anchors: dict[Node, None] = {}
+    for value in values:
+        node = value.node
+        if node.op == "tf.Const":
+            anchors.update(dict.fromkeys(node.control_inputs))
+        elif traits_of(node.op) & Trait.CONTROL_FLOW and node.op.endswith("Switch"):
+            return None
+        else:
+            anchors[node] = None
+    return list(anchors)
+
+
+def has_v1_control_flow(graph: Graph) -> bool:
+    """The graph has a v1 `Switch`, `Merge`, `Enter` and so on. Remembered while the number of nodes stays."""
+    remembered = _V1_CONTROL_FLOW.get(graph)
+    if remembered is None or (not remembered[1] and remembered[0] < len(graph)):
+        found = any(traits_of(node.op) & Trait.CONTROL_FLOW for node in graph)
+        remembered = _V1_CONTROL_FLOW[graph] = (len(graph), found)
+    return remembered[1]
+
+
+def remove_dead(graph: Graph, candidates: Iterable[Node]) -> list[Node]:
+    """Remove those candidates that nothing needs, and producers that become useless; returns producers kept."""
+    pending = list(candidates)
+    kept: dict[Node, None] = {}
+    while pending:
+        node = pending.pop()
+        if node.graph is not graph or node.has_uses or not is_removable(node):
+            kept[node] = None
+            continue
+        producers = list(dict.fromkeys(node.predecessors()))
+        graph.remove(node)
+        pending.extend(producers)
+    return [node for node in kept if node.graph is graph]
+
+
+def is_removable(node: Node) -> bool:
+    """Without effects: removing it when nothing reads it changes nothing."""
+    return not traits_of(node.op) & (Trait.STATEFUL | Trait.SOURCE)
+
+
+class RewritePass(Pass):
+    """A pass that is a set of rules, applied until none matches."""
+
+    rules: ClassVar[tuple[type[Rule], ...]] = ()
+
+    def make_rules(self) -> Sequence[Rule]:
+        """The rules of this pass, configured by its options."""
+        return [rule() for rule in self.rules]
+
+    def run_graph(self, graph: Graph, context: PassContext) -> None:
+        """Apply the rules to one graph."""
+        apply_rules(graph, self.make_rules(), context)
