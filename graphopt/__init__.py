@@ -1,1 +1,124 @@
-"""graphopt: a source-to-source graph-rewriting compiler library for TensorFlow models."""
+"""graphopt: rewrites TensorFlow models into smaller and faster ones that compute the same.
+
+    import graphopt
+
+    model, report = graphopt.optimize("frozen.pb")
+    graphopt.save(model, "small.pb")
+
+Everything here is imported when it is first used, so that `import graphopt` itself costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name -> module that has it
+_EXPORTS = {
+    "Result": "graphopt.api",
+    "load": "graphopt.api",
+    "optimize": "graphopt.api",
+    "save": "graphopt.api",
+    "diff": "graphopt.differences",
+    "Difference": "graphopt.differences",
+    "discover": "graphopt.discovery",
+    "inspect": "graphopt.inspection",
+    "random_inputs": "graphopt.samples",
+    "read_samples": "graphopt.samples",
+    "VerificationReport": "graphopt.verification",
+    "verify": "graphopt.verification",
+    "Exactness": "graphopt.passes",
+    "Pass": "graphopt.passes",
+    "PassContext": "graphopt.passes",
+    "PassManager": "graphopt.passes",
+    "RewritePass": "graphopt.passes",
+    "Rule": "graphopt.passes",
+    "RunReport": "graphopt.passes",
+    "parse_pipeline": "graphopt.passes",
+    "register_pass": "graphopt.passes",
+    "CheckError": "graphopt.ir",
+    "Error": "graphopt.ir",
+    "Graph": "graphopt.ir",
+    "MalformedError": "graphopt.ir",
+    "Model": "graphopt.ir",
+    "Signature": "graphopt.ir",
+    "UnsupportedError": "graphopt.ir",
+    "UsageError": "graphopt.ir",
+}
+
+if TYPE_CHECKING:
+    from graphopt.api import Result, load, optimize, save
+    from graphopt.differences import Difference, diff
+    from graphopt.discovery import discover
+    from graphopt.inspection import inspect
+    from graphopt.ir import (
+        CheckError,
+        Error,
+        Graph,
+        MalformedError,
+        Model,
+        Signature,
+        UnsupportedError,
+        UsageError,
+    )
+    from graphopt.passes import (
+        Exactness,
+        Pass,
+        PassContext,
+        PassManager,
+        RewritePass,
+        Rule,
+        RunReport,
+        parse_pipeline,
+        register_pass,
+    )
+    from graphopt.samples import random_inputs, read_samples
+    from graphopt.verification import VerificationReport, verify
+
+__all__ = [
+    "CheckError",
+    "Difference",
+    "Error",
+    "Exactness",
+    "Graph",
+    "MalformedError",
+    "Model",
+    "Pass",
+    "PassContext",
+    "PassManager",
+    "Result",
+    "RewritePass",
+    "Rule",
+    "RunReport",
+    "Signature",
+    "UnsupportedError",
+    "UsageError",
+    "VerificationReport",
+    "__version__",
+    "diff",
+    "discover",
+    "inspect",
+    "load",
+    "optimize",
+    "parse_pipeline",
+    "random_inputs",
+    "read_samples",
+    "register_pass",
+    "save",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'graphopt' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
