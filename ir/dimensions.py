@@ -93,8 +93,8 @@ class SymbolicDim:
         return total
 
 
-KnownDim = Union[int, SymbolicDim]
-Dim = Union[int, SymbolicDim, None]  # None: nothing is known
+KnownDim = Union[int, SymbolicDim]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
+Dim = Union[int, SymbolicDim, None]  # None: nothing is known  # noqa: UP007
 
 _DEPTH_LIMIT = 64  # terms or nesting beyond which an expression gives up and becomes a name of its own
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from graphopt.ir.errors import GraphError, printable
@@ -12,6 +13,7 @@ from graphopt.ir.value import Node, Value
 if TYPE_CHECKING:
     from graphopt.ir.model import Model
 
+_MERGES = frozenset({"tf.Merge", "tf.RefMerge"})
 BACK_EDGE_SOURCES = frozenset({"tf.NextIteration", "tf.RefNextIteration"})  # v1 loops: the only legal cycles
 
 
@@ -263,24 +265,25 @@ class Graph:
         if previous is not None:
             previous._next = None
 
-    def topological_order(self) -> list[Node]:
-        """Producers before consumers; among the ready ones, the order of the list. Iterative and linear.
+    def topological_order(self, roots: Iterable[Node] = ()) -> list[Node]:
+        """Producers before consumers: what `roots` need in the order they need it, then the rest as listed.
 
-        The back edges of v1 loops (from `NextIteration`) are not counted. Raises `GraphError` naming the nodes of
-        any other cycle.
+        Without roots a sorted list comes back unchanged. Iterative and linear. The back edges of v1 loops (from
+        `NextIteration`) are not counted. Raises `GraphError` naming the nodes of any other cycle.
         """
-        order = self._depth_first()
+        order = self._depth_first(roots)
         if order is None:
             cycle = " -> ".join(f"'{printable(node.name)}'" for node in self.find_cycle()[:8])
             raise GraphError(f"graph '{printable(self.name)}' has a cycle: {cycle}")
         return order
 
-    def _depth_first(self) -> list[Node] | None:
-        """Postorder from each node in list order, so a sorted list comes back unchanged; None on a cycle."""
+    def _depth_first(self, roots: Iterable[Node]) -> list[Node] | None:
+        """Postorder from `roots`, from the back edges met on the way, then from all nodes; None on a cycle."""
         done: set[Node] = set()
         active: set[Node] = set()
         order: list[Node] = []
-        for root in self:
+        back: list[Node] = []
+        for root in chain(roots, _draining(back), self):
             if root in done:
                 continue
             stack = [(root, forward_predecessors(root))]
@@ -300,6 +303,8 @@ class Graph:
                     active.discard(node)
                     done.add(node)
                     order.append(node)
+                    if node.op in _MERGES:
+                        back += [v.node for v in node._inputs if v is not None and v.node.op in BACK_EDGE_SOURCES]
         return order
 
     def find_cycle(self) -> list[Node]:
@@ -369,6 +374,14 @@ class Graph:
             self._last = previous
         else:
             following._prev = previous
+
+
+def _draining(nodes: list[Node]) -> Iterator[Node]:
+    """The items of a list that grows meanwhile."""
+    place = 0
+    while place < len(nodes):
+        yield nodes[place]
+        place += 1
 
 
 def forward_predecessors(node: Node) -> Iterator[Node]:

@@ -162,6 +162,10 @@ class RepeatedTensor(Tensor):
     def splat(self) -> Any | None:
         return self.leading[0] if len(self.leading) == 1 else None
 
+    def fingerprint(self) -> tuple[Any, ...]:
+        leading = tuple(self.leading.tolist()) if self.dtype is STRING else self.leading.tobytes()
+        return (self.dtype.code, self.shape, "repeated", leading)
+
 
 class PackedTensor(Tensor):
     """Integers below 8 bits, several to a byte, the first in the low bits (FlatBuffer's form)."""

@@ -15,6 +15,7 @@ ENTRY_POINTS = "graphopt.passes"
 # name -> module and class; one pass, one file
 _CATALOG: dict[str, str] = {
     "strip-unused": "graphopt.passes.cleanup.strip_unused:StripUnused",
+    "prune-control-dependencies": ("graphopt.passes.cleanup.prune_control_dependencies:PruneControlDependencies"),
     "remove-nodes": "graphopt.passes.cleanup.remove_nodes:RemoveNodes",
     "merge-duplicates": "graphopt.passes.cleanup.merge_duplicates:MergeDuplicates",
     "simplify": "graphopt.passes.cleanup.simplify:Simplify",

@@ -74,8 +74,8 @@ class Rest:
     name: str
 
 
-Pattern = Union[Wildcard, Operation, Either]
-Operand = Union[Wildcard, Operation, Either, Rest]
+Pattern = Union[Wildcard, Operation, Either]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
+Operand = Union[Wildcard, Operation, Either, Rest]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
 
 
 def known(wildcard: Wildcard, predicate: Callable[[Tensor], bool] | None = None) -> Wildcard:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_CLEAN = "prune-control-dependencies,remove-nodes,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused"
+
 PRESETS: Mapping[str, str] = {
-    # Exact: every value that is left is computed as before.
-    "cleanup": "strip-unused,remove-nodes,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused",
-    # What a deployed model needs: functions inlined, batch norms folded into the weights before or after them.
+    # What every graph may lose: what is unused, passed on, constant, neutral or there twice.
+    "cleanup": f"strip-unused,sort{{canonical=true}},{_CLEAN}",
+    # What a deployed model needs: functions inlined, dropout and assertions gone, batch norms folded into weights.
     "inference": (
-        "strip-unused,inline-functions,remove-nodes{dropout=true,assertions=true},infer-shapes,fold-constants,"
-        "simplify,fold-batch-norms,merge-duplicates,strip-unused,sort"
+        "strip-unused,sort{canonical=true},inline-functions,remove-nodes{dropout=true,assertions=true},"
+        "prune-control-dependencies,remove-nodes,infer-shapes,fold-constants,simplify,fold-batch-norms,"
+        "merge-duplicates,strip-unused,remove-unused-functions,sort{canonical=true}"
     ),
 }

@@ -35,7 +35,7 @@ REWRITES_PER_NODE = 8  # rewrites beyond this many for each node of the graph me
 REWRITES_AT_LEAST = 1000
 _V1_CONTROL_FLOW: WeakKeyDictionary[Graph, tuple[int, bool]] = WeakKeyDictionary()
 
-Replacement = Union[Value, Sequence[Value | None], None]
+Replacement = Union[Value, Sequence[Value | None], None]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
 
 
 class Rule:
@@ -340,7 +340,7 @@ def _pass_on(
 
 def _keep_output(root: Node, value: Value | None) -> None:
     """The root is an output and what replaces it has a name of its own: the root stays, as an identity."""
-    assert value is not None and root.graph is not None
+    assert value is not None
     root.output.replace_all_uses_with(value)
     root.op = "tf.Identity"
     root.attrs = {"T": value.dtype}
@@ -404,8 +404,9 @@ def remove_dead(graph: Graph, candidates: Iterable[Node]) -> list[Node]:
 
 
 def is_removable(node: Node) -> bool:
-    """Without effects: removing it when nothing reads it changes nothing."""
-    return not traits_of(node.op) & (Trait.STATEFUL | Trait.SOURCE)
+    """Without effects: removing it when nothing reads it changes nothing. Drawing random numbers is no effect."""
+    traits = traits_of(node.op)
+    return not traits & Trait.SOURCE and (not traits & Trait.STATEFUL or bool(traits & Trait.RANDOM))
 
 
 class RewritePass(Pass):

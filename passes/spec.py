@@ -201,9 +201,9 @@ def _convert_enum(value: Any, hint: type[enum.Enum]) -> enum.Enum:
 
 
 def _convert_union(value: Any, choices: Sequence[Any]) -> Any:
-    if value is None or (isinstance(value, _Word) and value == "none"):
-        if type(None) in choices:
-            return None
+    is_none = value is None or (isinstance(value, _Word) and value == "none")
+    if is_none and type(None) in choices:
+        return None
     reasons = []
     for choice in choices:
         if choice is not type(None):

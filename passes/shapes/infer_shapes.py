@@ -28,5 +28,8 @@ class InferShapes(Pass):
 
     def run(self, model: Model, context: PassContext) -> None:
         """Refine the types of all values in place."""
-        for note in infer_model(model).notes:
+        outcome = infer_model(model, fresh_symbols=True)
+        for note in outcome.notes:
             context.log.note(note)
+        if outcome.changed:
+            context.rewrote(self.name, count=outcome.changed)

@@ -1,0 +1,161 @@
+"""merge-duplicates: compute equal things once."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphopt.ir.attributes import FunctionRef
+from graphopt.ir.graph import Graph
+from graphopt.ir.known import CONSTANT
+from graphopt.ir.ops import Trait, traits_of
+from graphopt.ir.tensors import Tensor
+from graphopt.ir.types import STRING
+from graphopt.ir.value import Node
+from graphopt.passes.base import Pass, PassContext
+
+NEVER = Trait.STATEFUL | Trait.RANDOM | Trait.SOURCE | Trait.CONTROL_FLOW
+SAMPLE = 64  # bytes at each end of a tensor that are compared before all of it is
+
+
+@dataclass(frozen=True)
+class MergeDuplicates(Pass):
+    """Let one node stand for all that have the same operator, inputs, attributes, device and control inputs.
+
+    *Given*
+
+        %a = tf.Add(%x, %w)
+        %b = tf.Add(%w, %x)
+        %y = tf.Mul(%a, %b)
+
+    *Result*
+
+        %a = tf.Add(%x, %w)
+        %y = tf.Mul(%a, %a)
+
+    The operands of commutative operators may come in either order, and constants are equal when their bytes are.
+    `constants` off leaves constants alone. An input of the graph is never merged, an output stays under its own name.
+
+    Refuses stateful and random operators and v1 control flow.
+    """
+
+    constants: bool = True
+
+    def run_graph(self, graph: Graph, context: PassContext) -> None:
+        """Merge within one graph, in one sweep in topological order."""
+        seen: dict[Any, Node] = {}
+        constants = Constants(graph) if self.constants else None
+        for node in graph.topological_order():
+            key = self._key(node, constants)
+            if key is None:
+                continue
+            first = seen.setdefault(key, node)
+            if first is node or not context.allows(self.name):
+                continue
+            self._merge(graph, node, first, context)
+
+    def _merge(self, graph: Graph, node: Node, first: Node, context: PassContext) -> None:
+        used = node.control_users or any(value.use_count for value in node.outputs)
+        for value, other in zip(node.outputs, first.outputs, strict=True):
+            value.replace_all_uses_with(other)
+        for user in node.control_users:
+            user.remove_control_input(node)
+            if user is not first:
+                user.add_control_input(first)
+        if node.has_uses:
+            if used:
+                context.refused(self.name, node, "it is an output or target of the graph and keeps its name")
+                context.rewrote(self.name)
+            return
+        first.origins = tuple(dict.fromkeys((*first.source_names, *node.source_names)))
+        context.rewrote(self.name, removed=(node,))
+        graph.remove(node)
+
+    def _key(self, node: Node, constants: Constants | None) -> Any | None:
+        traits = traits_of(node.op)
+        if traits & NEVER:
+            return None
+        if node.op == CONSTANT:
+            held = None if constants is None else constants.key(node)
+            return None if held is None else (CONSTANT, held, node.device, control_key(node))
+        for value in node.outputs:
+            if value.is_input:
+                return None
+        inputs = tuple([id(value) for value in node._inputs])
+        if traits & Trait.COMMUTATIVE and len(inputs) == 2 and inputs[0] > inputs[1]:
+            inputs = (inputs[1], inputs[0])
+        attrs = attribute_key(node.attrs)
+        if attrs is None or len(node.outputs) == 0:
+            return None
+        return (node.op, inputs, attrs, node.device, control_key(node), len(node.outputs))
+
+
+def control_key(node: Node) -> frozenset[int]:
+    """Control inputs, in no order."""
+    return frozenset(id(control) for control in node._control_inputs) if node._control_inputs else frozenset()
+
+
+def attribute_key(attrs: dict[str, Any]) -> Any | None:
+    """A key equal for equal attributes; None where one cannot be compared."""
+    items = []
+    for name in sorted(attrs):
+        if name == "_output_shapes":
+            continue
+        key = value_key(attrs[name])
+        items.append((name, key))
+    return tuple(items)
+
+
+def value_key(value: Any) -> Any:
+    """A key that tells apart attribute values which Python takes for equal: 1, 1.0 and True; 0.0 and -0.0."""
+    if isinstance(value, float):
+        return ("float", struct.pack("<d", value))
+    if isinstance(value, (bool, int)):
+        return (type(value).__name__, value)
+    if isinstance(value, Tensor):
+        return value.fingerprint() if value.dtype.numpy is not None else id(value)
+    if isinstance(value, FunctionRef):
+        return (value.name, tuple((key, value_key(item)) for key, item in sorted(value.attrs.items())))
+    if type(value) is tuple:
+        return tuple(value_key(item) for item in value)
+    return value
+
+
+class Constants:
+    """Keys of a graph's constants. A tensor is read whole only if another has its type, shape and sample of bytes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._samples: dict[Node, Any] = {}
+        counts: dict[Any, int] = {}
+        for node in graph:
+            held = node.attrs.get("value") if node.op == CONSTANT else None
+            if isinstance(held, Tensor) and held.dtype.numpy is not None:
+                sample = self._samples[node] = sample_of(held)
+                counts[sample] = counts.get(sample, 0) + 1
+        self._repeated = {sample for sample, count in counts.items() if count > 1}
+
+    def key(self, node: Node) -> Any | None:
+        """A key equal for constants of equal bytes, None where there is no equal one."""
+        sample = self._samples.get(node)
+        if sample not in self._repeated:
+            return None
+        held = node.attrs["value"]
+        if held.size * (held.dtype.itemsize or 1) <= 2 * SAMPLE and held.dtype is not STRING:
+            return sample
+        return (sample, held.fingerprint())
+
+
+def sample_of(held: Tensor) -> Any:
+    """Type, shape and the bytes at both ends of a tensor, without reading what lies between."""
+    if held.dtype is STRING or held.size == 0:
+        return (held.dtype.code, held.shape)
+    if held.nbytes > held.stored_bytes:
+        return (held.dtype.code, held.shape, "compact")
+    flat = held.numpy().reshape(-1)
+    count = max(1, SAMPLE // max(1, flat.itemsize))
+    if flat.size <= 2 * count:
+        return (held.dtype.code, held.shape, np.ascontiguousarray(flat).tobytes())
+    return (held.dtype.code, held.shape, flat[:count].tobytes(), flat[-count:].tobytes())

@@ -1,0 +1,135 @@
+"""strip-unused: keep what the outputs need, and cut the graph at its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.model import ARGUMENT, Function
+from graphopt.ir.ops import Trait, traits_of
+from graphopt.ir.types import DTYPES, Shape, TensorType
+from graphopt.ir.value import Node
+from graphopt.passes.base import Pass, PassContext
+from graphopt.passes.rewriter import is_removable
+
+
+@dataclass(frozen=True)
+class StripUnused(Pass):
+    """Remove every node that no output, target or effect needs, and make placeholders of the inputs.
+
+    *Given* the inputs `x`, the outputs `y`
+
+        %a = tf.Placeholder() {dtype = float32}
+        %x = tf.Relu(%a)
+        %y = tf.Neg(%x)
+        %z = tf.Abs(%y)
+
+    *Result*
+
+        %x = tf.Placeholder() {dtype = float32}
+        %y = tf.Neg(%x)
+
+    Inputs that nothing reads stay. In a function body, nodes with effects stay. A placeholder made here has the
+    type of the value it stands for; `type` and `shape` (`"1,299,299,3"`) set it for all of them, `names` with
+    `types` and `shapes` one by one.
+
+    Refuses a graph that has neither outputs nor targets, since all of it would go, and to cut at an output other
+    than a node's first.
+    """
+
+    type: str | None = None
+    shape: str | None = None
+    names: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+
+    def run_graph(self, graph: Graph, context: PassContext) -> None:
+        """Strip one graph in place."""
+        if isinstance(graph, Function):
+            effects = (node for node in graph if node.op != ARGUMENT and not is_removable(node))
+            roots = [*(value.node for value in graph.outputs), *graph.targets, *effects]
+        else:
+            self._cut(graph, context)
+            roots = [*(value.node for value in graph.outputs), *graph.targets]
+            if not roots:
+                context.log.note(f"graph '{printable(graph.name)}' has no outputs: nothing was stripped")
+                return
+        inputs = dict.fromkeys(value.node for value in graph.inputs)
+        needed = reachable([*roots, *inputs])
+        unused = [node for node in graph if node not in needed]
+        if unused and context.allows(self.name):
+            graph.remove_all(unused)
+            context.rewrote(self.name, removed=tuple(unused), count=len(unused))
+
+    def _cut(self, graph: Graph, context: PassContext) -> None:
+        """Replace what computes an input by a placeholder."""
+        overrides = self._overrides()
+        for name in overrides:
+            if not any(value.node.name == name for value in graph.inputs):
+                raise UsageError(f"strip-unused: '{printable(name)}' is not among the inputs")
+        for value in graph.inputs:
+            node = value.node
+            if node.op in ("tf.Placeholder", ARGUMENT) and node.name not in overrides and not (self.type or self.shape):
+                continue
+            if value.index:
+                raise UsageError(
+                    f"strip-unused: input '{printable(value.name)}' is not the first output of its node; "
+                    "cut at a node that has one output"
+                )
+            if not self._is_source(node) or node.name in overrides or self.type or self.shape:
+                wanted = self._type_of(node, overrides)
+                if node.op == "tf.Placeholder" and wanted == value.type:
+                    continue
+                if context.allows("make-placeholder"):
+                    make_placeholder(graph, node, wanted)
+                    context.rewrote("make-placeholder", added=(node,))
+
+    @staticmethod
+    def _is_source(node: Node) -> bool:
+        return bool(traits_of(node.op) & Trait.SOURCE)
+
+    def _overrides(self) -> dict[str, tuple[str | None, str | None]]:
+        for given, option in ((self.types, "types"), (self.shapes, "shapes")):
+            if given and len(given) != len(self.names):
+                raise UsageError(f"strip-unused: '{option}' must list one entry for each of 'names'")
+        return {
+            name: (self.types[place] if self.types else None, self.shapes[place] if self.shapes else None)
+            for place, name in enumerate(self.names)
+        }
+
+    def _type_of(self, node: Node, overrides: dict[str, tuple[str | None, str | None]]) -> TensorType:
+        own_type, own_shape = overrides.get(node.name, (None, None))
+        dtype_name, shape_text = own_type or self.type, own_shape if own_shape is not None else self.shape
+        known = node.output.type
+        dtype = known.dtype if dtype_name is None else DTYPES.get(dtype_name)
+        if dtype is None or not dtype.code:
+            reason = f"'{printable(dtype_name)}' is no element type" if dtype_name else "its element type is not known"
+            raise UsageError(f"strip-unused: input '{printable(node.name)}': {reason}; give one with 'type'")
+        return TensorType(dtype, known.shape if shape_text is None else parse_shape(shape_text))
+
+
+def parse_shape(text: str) -> Shape:
+    """`"1, -1, 3"` as a shape; empty is a scalar, -1 and `?` are unknown. Raises `UsageError` for anything else."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        dims = [None if part in ("-1", "?") else int(part) for part in parts]
+    except ValueError:
+        raise UsageError(f"'{printable(text)}' is no shape: expected numbers separated by commas") from None
+    if any(dim is not None and dim < 0 for dim in dims):
+        raise UsageError(f"'{printable(text)}' is no shape: a dimension is negative")
+    return Shape(dims)
+
+
+def make_placeholder(graph: Graph, node: Node, wanted: TensorType) -> None:
+    """Turn `node` into a placeholder of the same name, read by whoever read its first output."""
+    node.op = "tf.Placeholder"
+    node.attrs = {"dtype": wanted.dtype, "shape": wanted.shape}
+    node.extras = None
+    node.set_inputs(())
+    node.set_control_inputs(())
+    node.output.type = wanted
+    for extra in node.outputs[1:]:
+        if extra.use_count:
+            raise UsageError(f"strip-unused: '{printable(extra.name)}' is still read; cut at a node with one output")
+    del node.outputs[1:]
