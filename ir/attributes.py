@@ -39,6 +39,7 @@ class SingleFloat(float):
     """A float attribute that keeps the exact 32-bit pattern it was read with (a NaN's payload)."""
 
     __slots__ = ("bits",)
+    bits: bytes
 
     def __new__(cls, value: float, bits: bytes) -> SingleFloat:
         self = super().__new__(cls, value)
@@ -46,8 +47,8 @@ class SingleFloat(float):
         return self
 
 
-Scalar = Union[int, float, bool, bytes, DType, Shape, Tensor, FunctionRef, AttributePlaceholder, None]
-Attribute = Union[Scalar, "tuple[Scalar, ...]"]
+Scalar = Union[int, float, bool, bytes, DType, Shape, Tensor, FunctionRef, AttributePlaceholder, None]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
+Attribute = Union[Scalar, "tuple[Scalar, ...]"]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
 Attributes = Mapping[str, Any]
 
 

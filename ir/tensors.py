@@ -58,7 +58,7 @@ class Tensor:
     def fingerprint(self) -> tuple[Any, ...]:
         """A key equal for tensors of equal dtype, shape and bytes (so 0.0 and -0.0 differ)."""
         array = self.numpy()
-        if self.dtype is STRING:
+        if self.dtype.kind == "string":
             digest = hashlib.blake2b(repr(array.tolist()).encode(), digest_size=16).digest()
         else:
             digest = hashlib.blake2b(np.ascontiguousarray(array).view(np.uint8).data, digest_size=16).digest()
@@ -79,7 +79,7 @@ class ArrayTensor(Tensor):
 
     @property
     def nbytes(self) -> int:
-        if self.dtype is STRING:
+        if self.dtype.kind == "string":
             return sum(len(item) for item in self._array.flat)
         return int(self._array.nbytes)
 
@@ -138,14 +138,14 @@ class RepeatedTensor(Tensor):
 
     @property
     def nbytes(self) -> int:
-        if self.dtype is STRING:
+        if self.dtype.kind == "string":
             lengths = [len(item) for item in self.leading]
             return sum(lengths) + lengths[-1] * (self.size - len(lengths))
         return self.size * self.dtype.itemsize
 
     @property
     def stored_bytes(self) -> int:
-        if self.dtype is STRING:
+        if self.dtype.kind == "string":
             return sum(len(item) for item in self.leading)
         return int(self.leading.nbytes)
 
