@@ -1,0 +1,164 @@
+"""Whether two models are the same, node by node: for round trips and for passes that must change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from graphopt.ir.attributes import AttributePlaceholder, FunctionRef, SingleFloat
+from graphopt.ir.graph import Graph
+from graphopt.ir.model import Function, Model
+from graphopt.ir.tensors import Tensor
+from graphopt.ir.text.printer import print_node
+from graphopt.ir.types import Shape
+from graphopt.ir.value import Node
+
+LIMIT = 10
+
+
+def assert_same_structure(before: Model | Graph, after: Model | Graph) -> None:
+    """Raise `AssertionError` naming the first differences of two models, or of two graphs.
+
+    Everything counts that the IR holds: nodes and their order, operators, inputs, control inputs, attributes bit for
+    bit, types, devices, origins, inputs, outputs, targets, signatures and functions. Not counted: `metadata`, `extras`
+    and the form that a tensor is stored in.
+    """
+    found: list[str] = []
+    for difference in differences(before, after):
+        found.append(difference)
+        if len(found) == LIMIT:
+            break
+    if found:
+        raise AssertionError("the structure differs:\n  " + "\n  ".join(found))
+
+
+def differences(before: Model | Graph, after: Model | Graph) -> Iterator[str]:
+    """Sentences that say where `before` and `after` differ."""
+    if isinstance(before, Model) and isinstance(after, Model):
+        yield from _model_differences(before, after)
+    elif isinstance(before, Graph) and isinstance(after, Graph):
+        yield from _graph_differences(before, after)
+    else:
+        raise TypeError("a model is compared with a model, a graph with a graph")
+
+
+def _model_differences(before: Model, after: Model) -> Iterator[str]:
+    yield from _unequal("versions", before.versions, after.versions)
+    yield from _unequal("functions", list(before.functions), list(after.functions))
+    yield from _unequal("signatures", list(before.signatures), list(after.signatures))
+    for name, signature in before.signatures.items():
+        other = after.signatures.get(name)
+        if other is not None:
+            for field in ("inputs", "outputs"):
+                pairs = list(getattr(signature, field).items()), list(getattr(other, field).items())
+                yield from _unequal(f"{field} of signature '{name}'", *pairs)
+            for field in ("method_name", "inferred", "reasons"):
+                yield from _unequal(f"{field} of '{name}'", getattr(signature, field), getattr(other, field))
+            yield from _unequal(f"graph of signature '{name}'", signature.graph.name, other.graph.name)
+            yield from _attribute_differences(f"default of '{name}'", signature.defaults, other.defaults)
+    yield from _graph_differences(before.graph, after.graph)
+    for name, function in before.functions.items():
+        if name in after.functions:
+            yield from _graph_differences(function, after.functions[name])
+
+
+def _graph_differences(before: Graph, after: Graph) -> Iterator[str]:
+    where = f"graph '{before.name}': "
+    yield from _unequal(where + "name", before.name, after.name)
+    yield from _unequal(where + "nodes", [n.name for n in before], [n.name for n in after])
+    yield from _unequal(where + "inputs", [v.name for v in before.inputs], [v.name for v in after.inputs])
+    yield from _unequal(where + "outputs", [v.name for v in before.outputs], [v.name for v in after.outputs])
+    yield from _unequal(where + "targets", [n.name for n in before.targets], [n.name for n in after.targets])
+    if isinstance(before, Function) or isinstance(after, Function):
+        yield from _function_differences(where, before, after)
+    for node in before:
+        other = after.find(node.name)
+        if other is not None:
+            yield from _node_differences(where, node, other)
+
+
+def _function_differences(where: str, before: Graph, after: Graph) -> Iterator[str]:
+    if not (isinstance(before, Function) and isinstance(after, Function)):
+        yield f"{where}is a function in one of the two only"
+        return
+    for field in ("input_names", "output_names", "gradient"):
+        yield from _unequal(where + field, getattr(before, field), getattr(after, field))
+    outputs = [[(key, n.name) for key, n in graph.control_outputs.items()] for graph in (before, after)]
+    yield from _unequal(where + "control outputs", *outputs)
+    yield from _attribute_differences(where, before.attrs, after.attrs)
+
+
+def _node_differences(where: str, before: Node, after: Node) -> Iterator[str]:
+    same = _plain_parts(before) == _plain_parts(after)
+    attributes = list(_attribute_differences("", before.attrs, after.attrs))
+    if not same or attributes:
+        because = "" if not attributes or not same else f" ({attributes[0]})"
+        yield f"{where}{print_node(before)}\n    became {print_node(after)}{because}"
+
+
+def _plain_parts(node: Node) -> tuple[Any, ...]:
+    return (
+        node.op,
+        [None if v is None else (v.node.name, v.index) for v in node.inputs],
+        [control.name for control in node.control_inputs],
+        [(v.type, v.name) for v in node.outputs],
+        node.device,
+        node.origins,
+    )
+
+
+def _unequal(what: str, before: Any, after: Any) -> Iterator[str]:
+    if before != after:
+        yield f"{what}: {before!r} became {after!r}"
+
+
+def _attribute_differences(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *after)):
+        if name not in before or name not in after:
+            yield f"{where}attribute '{name}' is {'gone' if name in before else 'new'}"
+        elif not same_attribute(before[name], after[name]):
+            yield f"{where}attribute '{name}' differs"
+
+
+def same_attribute(left: Any, right: Any) -> bool:
+    """Whether two attribute values are of one kind and equal, floats and tensors bit for bit."""
+    pending = [(left, right)]
+    while pending:
+        one, other = pending.pop()
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            if not same_tensor(one, other):
+                return False
+        elif isinstance(one, FunctionRef) and isinstance(other, FunctionRef):
+            if one.name != other.name or list(one.attrs) != list(other.attrs):
+                return False
+            pending += zip(one.attrs.values(), other.attrs.values(), strict=True)
+        elif _is_list(one) and _is_list(other):
+            if len(one) != len(other):
+                return False
+            pending += zip(one, other, strict=True)
+        elif isinstance(one, float) and isinstance(other, float):
+            if not _same_float(one, other):
+                return False
+        elif type(one) is not type(other) or one != other:
+            return False
+    return True
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, tuple) and not isinstance(value, (FunctionRef, AttributePlaceholder))
+
+
+def _same_float(one: float, other: float) -> bool:
+    if one != one and other != other:
+        bits: Sequence[Any] = [value.bits if isinstance(value, SingleFloat) else None for value in (one, other)]
+        return bits[0] == bits[1] or None in bits
+    return repr(float(one)) == repr(float(other))
+
+
+def same_tensor(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have one dtype, one shape and the same bits, however they are stored."""
+    if one is other:
+        return True
+    if one.dtype is not other.dtype or Shape(one.shape) != Shape(other.shape) or one.dtype.numpy is None:
+        return False
+    return one.fingerprint() == other.fingerprint()
