@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Match:
         graph = self.root.graph
         assert graph is not None
         return graph
+
+    def grown(self, nodes: Iterable[Node], **captures: Any) -> Match:
+        """The same match with more nodes of the graph in it, and more captures."""
+        return Match({**self._bindings, **captures}, (*self.nodes, *nodes))
 
     def captures(self) -> Iterator[Value]:
         """Values captured by wildcards: what the matched part reads from outside."""

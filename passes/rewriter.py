@@ -41,7 +41,8 @@ Replacement = Union[Value, Sequence[Value | None], None]  # noqa: UP007 (evaluat
 class Rule:
     """Pattern, check, rewrite. A subclass has a docstring of one sentence and states its exactness.
 
-    `pattern(self, tf, x, …)` returns the pattern. `check(match)` returns None or the reason for refusing.
+    `pattern(self, tf, x, …)` returns the pattern. `grow(match)` may take in what a pattern cannot say: chains of any
+    length, trees. `check(match)` returns None or the reason for refusing.
     `rewrite(match, edit)` builds the replacement with `edit` and returns a value for each output of the root (one
     value if the root has one output), or None to leave everything as it is. `keeps_interior` says that the rule is
     also worth applying where an intermediate is read by others and therefore stays.
@@ -60,6 +61,10 @@ class Rule:
         """The pattern, rooted at the node to be replaced."""
         raise TypeError(f"{type(self).__name__} has no pattern")
 
+    def grow(self, match: Match) -> Match | str | None:
+        """The match with more nodes and captures (`Match.grown`), the reason for refusing, or None: no match."""
+        return match
+
     def check(self, match: Match) -> str | None:
         """None, or why the match is left alone."""
         return None
@@ -70,13 +75,17 @@ class Rule:
 
 
 class Editor:
-    """Builds the replacement of one match: new nodes go before the root, with its device and all origins."""
+    """Builds the replacement of one match: new nodes go before the root, with its device and all origins.
+
+    A name that is taken when a node is made, but free once the match is gone, is the new node's in the end.
+    """
 
     def __init__(self, match: Match) -> None:
         self._root = match.root
         self._graph = match.graph
         self._origins = tuple(dict.fromkeys(name for node in match.nodes for name in node.source_names))
         self.created: list[Node] = []
+        self._wanted: dict[Node, tuple[str, str]] = {}  # the name asked for, and the one it got meanwhile
 
     def node(
         self,
@@ -90,7 +99,8 @@ class Editor:
     ) -> Node:
         """A new node. Attributes are those of `like`, then `attrs`, then what follows from the inputs.
 
-        Output types are inferred unless given. A name is made unique; the root's own name is the default.
+        Output types are inferred unless given. A name is made unique; the root's own name is the default. The device
+        is that of `like`, or of the root.
         """
         values = tuple(inputs)
         merged = {**(like.attrs if like is not None else {}), **(attrs or {})}
@@ -107,13 +117,13 @@ class Editor:
             name=name or self._root.name,
             types=types if types is not None else (UNKNOWN_TYPE,),
             before=self._root,
-            device=self._root.device,
+            device=(like if like is not None else self._root).device,
             origins=self._origins,
         )
         for value, inferred in zip(node.outputs, infer_node(node), strict=False):
             if inferred.dtype.code:
                 value.type = inferred
-        self.created.append(node)
+        self._add(node, name)
         return node
 
     def value(self, op: str, *inputs: Value, name: str | None = None, like: Node | None = None, **attrs: Any) -> Value:
@@ -124,8 +134,19 @@ class Editor:
         """A value that is always `data`."""
         value = hold(self._graph, data, name=name or self._root.name, before=self._root, origins=self._origins)
         value.node.device = self._root.device
-        self.created.append(value.node)
+        self._add(value.node, name)
         return value
+
+    def _add(self, node: Node, name: str | None) -> None:
+        self.created.append(node)
+        if name is not None and node.name != name:
+            self._wanted[node] = name, node.name
+
+    def claim_names(self) -> None:
+        """Rename nodes to the names they were made with, where those have become free."""
+        for node, (name, meanwhile) in self._wanted.items():
+            if node.graph is self._graph and node.name == meanwhile and self._graph.find(name) is None:
+                self._graph.rename(node, name)
 
     def discard(self) -> None:
         """Take back everything created."""
@@ -184,11 +205,14 @@ def _apply_first(
         match = match_node(pattern, node)
         if match is None:
             continue
-        reason = refusal(rule, match)
-        if reason is not None:
-            context.refused(rule.name, node, reason)
+        grown = rule.grow(match)
+        if grown is None:
+            continue
+        reason = grown if isinstance(grown, str) else refusal(rule, grown)
+        if reason is not None or isinstance(grown, str):
+            context.refused(rule.name, node, str(reason))
         elif context.allows(rule.name, rule.exactness):
-            affected = _rewrite(rule, match, context)
+            affected = _rewrite(rule, grown, context)
             if affected is not None:
                 return rule, affected
     return None, []
@@ -214,7 +238,10 @@ def explain(rule: Rule, node: Node) -> str:
     match = match_node(build_pattern(rule.pattern), node, trace)
     if match is None:
         return "does not match: " + (max(best, key=lambda item: item[0])[1] if best else "other operator")
-    reason = refusal(rule, match)
+    grown = rule.grow(match)
+    if grown is None:
+        return "does not match: what surrounds the pattern is not what the rule is for"
+    reason = grown if isinstance(grown, str) else refusal(rule, grown)
     return "applies" if reason is None else f"refuses: {reason}"
 
 
@@ -249,6 +276,7 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
     if not root.has_uses:
         graph.remove(root)  # even one with effects: replacing it is what the rule is for
     affected.update(dict.fromkeys(remove_dead(graph, (*match.interior, *producers))))
+    edit.claim_names()
     context.rewrote(rule.name, removed, tuple(node for node in edit.created if node.graph is graph))
     return list(affected)
 

@@ -26,8 +26,14 @@ SMALL = 1 << 16  # bytes up to which a result may be larger than what it is comp
 EXPANDED = 1 << 20  # bytes up to which a compact operand may be expanded to compute with
 GROWTH = 1 << 24  # bytes by which all results together may outgrow the constants of the model
 NEVER = Trait.STATEFUL | Trait.RANDOM | Trait.CONTROL_FLOW | Trait.CALL | Trait.SOURCE | Trait.DECOMPRESS
-ROUNDED_ALIKE = frozenset(  # operators whose float results are the same bits on every conforming machine
-    ["Abs", "Add", "AddV2", "Ceil", "ClipByValue", "Floor", "Maximum", "Minimum", "Mul", "Neg", "OnesLike", "RealDiv", "Reciprocal", "Relu", "Relu6", "Rint", "Round", "Select", "SelectV2", "Sign", "Sqrt", "Square", "Sub", "ZerosLike", "BatchToSpaceND", "BroadcastTo", "Cast", "Concat", "ConcatV2", "DepthToSpace", "Diag", "ExpandDims", "Fill", "Gather", "GatherNd", "GatherV2", "Identity", "MatrixDiag", "Max", "Min", "MirrorPad", "OneHot", "Pack", "Pad", "PadV2", "Reshape", "ReverseV2", "Slice", "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack"]
+# Operators whose float results are the same bits on every conforming machine.
+ROUNDED_ALIKE = frozenset(
+    """
+    Abs Add AddV2 Ceil ClipByValue Floor Maximum Minimum Mul Neg OnesLike RealDiv Reciprocal Relu Relu6 Rint Round
+    Select SelectV2 Sign Sqrt Square Sub ZerosLike BatchToSpaceND BroadcastTo Cast Concat ConcatV2 DepthToSpace
+    Diag ExpandDims Fill Gather GatherNd GatherV2 Identity MatrixDiag Max Min MirrorPad OneHot Pack Pad PadV2
+    Reshape ReverseV2 Slice SpaceToBatchND SpaceToDepth Split SplitV Squeeze StridedSlice Tile Transpose Unpack
+    """.split()  # noqa: SIM905
 )
 NARROW_ELEMENTS = 64  # elements beyond which a cast to a wider type counts as un-compressing weights
 
