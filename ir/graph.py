@@ -279,29 +279,22 @@ class Graph:
 
     def _depth_first(self, roots: Iterable[Node]) -> list[Node] | None:
         """Postorder from `roots`, from the back edges met on the way, then from all nodes; None on a cycle."""
-        done: set[Node] = set()
-        active: set[Node] = set()
+        finished: dict[Node, bool] = {}  # False while what the node needs is being placed
         order: list[Node] = []
         back: list[Node] = []
         for root in chain(roots, _draining(back), self):
-            if root in done:
-                continue
-            stack = [(root, forward_predecessors(root))]
-            active.add(root)
+            stack = [root]
             while stack:
-                node, pending = stack[-1]
-                for producer in pending:
-                    if producer in done:
-                        continue
-                    if producer in active:
+                node = stack[-1]
+                state = finished.get(node)
+                if state is None:
+                    finished[node] = False
+                    if not _push_predecessors(node, stack, finished):
                         return None
-                    active.add(producer)
-                    stack.append((producer, forward_predecessors(producer)))
-                    break
-                else:
-                    stack.pop()
-                    active.discard(node)
-                    done.add(node)
+                    continue
+                stack.pop()
+                if not state:
+                    finished[node] = True
                     order.append(node)
                     if node.op in _MERGES:
                         back += [v.node for v in node._inputs if v is not None and v.node.op in BACK_EDGE_SOURCES]
@@ -374,6 +367,27 @@ class Graph:
             self._last = previous
         else:
             following._prev = previous
+
+
+def _push_predecessors(node: Node, stack: list[Node], finished: dict[Node, bool]) -> bool:
+    """Put those not yet visited on the stack, the first on top; False if one is being placed: a cycle."""
+    if node._control_inputs:
+        for control in reversed(node._control_inputs):
+            state = finished.get(control)
+            if state is None:
+                stack.append(control)
+            elif not state:
+                return False
+    for value in reversed(node._inputs):
+        if value is not None:
+            producer = value.node
+            state = finished.get(producer)
+            if state is None:
+                if producer.op not in BACK_EDGE_SOURCES:
+                    stack.append(producer)
+            elif not state and producer.op not in BACK_EDGE_SOURCES:
+                return False
+    return True
 
 
 def _draining(nodes: list[Node]) -> Iterator[Node]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.ir.errors import UsageError
 from graphopt.ir.graph import Graph
-from graphopt.ir.known import known_array, known_scalar, known_tensor
+from graphopt.ir.known import CONSTANT, PASS_THROUGH, known_array, known_scalar, known_tensor
 from graphopt.ir.ops import attributes, find
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Node, Value
@@ -83,6 +83,34 @@ class Match:
     def scalar(self, name: str) -> Any:
         """The one number of a known capture, or None."""
         return known_scalar(self._bindings[name])
+
+
+HOLDERS = frozenset({CONSTANT, *PASS_THROUGH})  # operators that a known tensor may come from
+
+
+def required_operators(pattern: Pattern) -> tuple[tuple[frozenset[str], ...], ...]:
+    """For each alternative at the root, sets of operators each of which must be among the producers of the inputs.
+
+    A cheap test that rules out most nodes before matching.
+    """
+    operations = pattern.alternatives if isinstance(pattern, Either) else (pattern,)
+    return tuple(
+        tuple(ops for operand in operation.inputs if (ops := _possible_operators(operand)) is not None)
+        for operation in operations
+        if isinstance(operation, Operation)
+    )
+
+
+def _possible_operators(operand: Operand) -> frozenset[str] | None:
+    """Operators that can produce a value matching `operand`; None for any."""
+    if isinstance(operand, Operation):
+        return frozenset(operand.ops)
+    if isinstance(operand, Wildcard):
+        return HOLDERS if operand.known else None
+    if isinstance(operand, Either):
+        parts = [_possible_operators(alternative) for alternative in operand.alternatives]
+        return None if any(part is None for part in parts) else frozenset().union(*(p for p in parts if p))
+    return None
 
 
 def match_node(pattern: Pattern, node: Node, trace: Trace | None = None) -> Match | None:

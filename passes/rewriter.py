@@ -26,9 +26,9 @@ from graphopt.ir.ops import Trait, find, traits_of
 from graphopt.ir.ops.derive import derived_attributes
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import UNKNOWN_TYPE, TensorType
-from graphopt.ir.value import Node, Value
+from graphopt.ir.value import WIDE, Node, Value
 from graphopt.passes.base import Exactness, Pass, PassContext, PassError, kebab_case
-from graphopt.passes.matcher import Match, Trace, match_node
+from graphopt.passes.matcher import Match, Trace, match_node, required_operators
 from graphopt.passes.patterns import Pattern, build_pattern, root_operators
 
 REWRITES_PER_NODE = 8  # rewrites beyond this many for each node of the graph mean that rules undo each other
@@ -185,23 +185,40 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], context: PassContext) -> in
     return done
 
 
-RuleIndex = Mapping[str, Sequence[tuple[Rule, Pattern]]]
+IndexedRule = tuple[Rule, Pattern, tuple[tuple[frozenset[str], ...], ...]]
+RuleIndex = Mapping[str, Sequence[IndexedRule]]
 
 
 def rule_index(rules: Sequence[Rule]) -> RuleIndex:
     """Root operator -> rules with their patterns, in the order of `rules`."""
-    index: dict[str, list[tuple[Rule, Pattern]]] = {}
+    index: dict[str, list[IndexedRule]] = {}
     for rule in rules:
         pattern = build_pattern(rule.pattern)
+        required = required_operators(pattern)
         for op in dict.fromkeys(root_operators(pattern)):
-            index.setdefault(op, []).append((rule, pattern))
+            index.setdefault(op, []).append((rule, pattern, required))
     return index
 
 
-def _apply_first(
-    node: Node, rules: Sequence[tuple[Rule, Pattern]], context: PassContext
-) -> tuple[Rule | None, list[Node]]:
-    for rule, pattern in rules:
+def _may_match(required: tuple[tuple[frozenset[str], ...], ...], producers: Sequence[str]) -> bool:
+    """Some alternative finds each of its operators among the producers of the inputs."""
+    for alternative in required:
+        for operators in alternative:
+            for producer in producers:
+                if producer in operators:
+                    break
+            else:
+                break
+        else:
+            return True
+    return False
+
+
+def _apply_first(node: Node, rules: Sequence[IndexedRule], context: PassContext) -> tuple[Rule | None, list[Node]]:
+    producers = [value.node.op for value in node._inputs if value is not None] if len(node._inputs) <= WIDE else None
+    for rule, pattern, required in rules:
+        if producers is not None and not _may_match(required, producers):
+            continue
         match = match_node(pattern, node)
         if match is None:
             continue

@@ -13,7 +13,7 @@ from graphopt.ir.graph import Graph
 from graphopt.ir.known import CONSTANT
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.tensors import Tensor
-from graphopt.ir.types import STRING
+from graphopt.ir.types import STRING, DType, Shape
 from graphopt.ir.value import Node
 from graphopt.passes.base import Pass, PassContext
 
@@ -87,26 +87,24 @@ class MergeDuplicates(Pass):
         inputs = tuple([id(value) for value in node._inputs])
         if traits & Trait.COMMUTATIVE and len(inputs) == 2 and inputs[0] > inputs[1]:
             inputs = (inputs[1], inputs[0])
-        attrs = attribute_key(node.attrs)
-        if attrs is None or len(node.outputs) == 0:
+        if not node.outputs:
             return None
-        return (node.op, inputs, attrs, node.device, control_key(node), len(node.outputs))
+        return (node.op, inputs, attribute_key(node.attrs), node.device, control_key(node), len(node.outputs))
 
 
-def control_key(node: Node) -> frozenset[int]:
+def control_key(node: Node) -> frozenset[int] | None:
     """Control inputs, in no order."""
-    return frozenset(id(control) for control in node._control_inputs) if node._control_inputs else frozenset()
+    return frozenset(id(control) for control in node._control_inputs) if node._control_inputs else None
 
 
-def attribute_key(attrs: dict[str, Any]) -> Any | None:
-    """A key equal for equal attributes; None where one cannot be compared."""
-    items = []
-    for name in sorted(attrs):
-        if name == "_output_shapes":
-            continue
-        key = value_key(attrs[name])
-        items.append((name, key))
-    return tuple(items)
+_PLAIN = frozenset({DType, bytes, int, bool, Shape})
+
+
+def attribute_key(attrs: dict[str, Any]) -> Any:
+    """A key equal for equal attributes of one operator, whose attributes have the same kinds everywhere."""
+    if "_output_shapes" not in attrs and _PLAIN.issuperset(map(type, attrs.values())):
+        return frozenset(attrs.items())
+    return frozenset((name, value_key(value)) for name, value in attrs.items() if name != "_output_shapes")
 
 
 def value_key(value: Any) -> Any:

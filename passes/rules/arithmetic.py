@@ -11,6 +11,7 @@ import numpy as np
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.known import known_tensor
 from graphopt.ir.ops import Trait, declared_operators
+from graphopt.ir.ops.derive import derived_names
 from graphopt.ir.tensors import ArrayTensor, Tensor
 from graphopt.ir.types import Shape
 from graphopt.ir.value import Value
@@ -135,7 +136,15 @@ class LogicalNeutral(_Neutral):
 
 
 def _operators_with(trait: Trait) -> tuple[str, ...]:
-    return tuple(sorted(o.name.partition(".")[2] for o in declared_operators().values() if o.has(trait)))
+    """TensorFlow's operators of one operand that have `trait` and no attributes but the element type."""
+    return tuple(
+        operator.name.partition(".")[2]
+        for operator in sorted(declared_operators().values(), key=lambda operator: operator.name)
+        if operator.has(trait)
+        and operator.interface is not None
+        and len(operator.interface.inputs) == 1
+        and derived_names(operator.interface).issuperset(operator.interface.attr_kinds)
+    )
 
 
 class UndoTwice(Rule):

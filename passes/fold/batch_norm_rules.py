@@ -1,0 +1,205 @@
+"""The rules of fold-batch-norms: into the weights before, into the weights after, or shorter where neither can be."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from graphopt.ir.errors import printable
+from graphopt.ir.types import DType
+from graphopt.ir.value import Node, Value
+from graphopt.passes.base import Exactness
+from graphopt.passes.fold.batch_norm_affine import IDENTITY, Affine, rounded
+from graphopt.passes.fold.batch_norm_forms import FORMS, Step, composed, read_step
+from graphopt.passes.fold.batch_norm_passages import passage
+from graphopt.passes.fold.batch_norm_trees import Tree, find_tree, is_shared
+from graphopt.passes.fold.batch_norm_weights import LINEAR, Weighted, weighted
+from graphopt.passes.matcher import Match
+from graphopt.passes.patterns import ANY, Pattern, rest
+from graphopt.passes.rewriter import Editor, Replacement, Rule
+
+
+class FoldIntoWeights(Rule):
+    """A batch norm, or any scaling and shifting of channels, goes into the weights it follows and their bias."""
+
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+
+    def __init__(self, limit: int = 1 << 30):
+        self.limit = limit
+
+    def pattern(self, tf, operands) -> Pattern:  # type: ignore[no-untyped-def,override]
+        """The last node of a chain; the rest of it is found from there."""
+        return _any_of(tf, FORMS)
+
+    def grow(self, match: Match) -> Match | str | None:
+        """Everything from the weighted operators down to the end of the chain."""
+        step = read_step(match.root)
+        if not isinstance(step, Step):
+            return step
+        if composed(match.root, step) is not None:
+            return None  # the chain goes on
+        tree = find_tree(match.root, self.limit)
+        if isinstance(tree, Tree):
+            return match.grown(tree.nodes, operands=tuple(tree.reads), tree=tree) if tree.is_worthwhile else None
+        return tree
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The same tree with other weights, and a bias at each of them."""
+        tree: Tree = match.tree
+        made: dict[Node, Value] = {}
+        for node in reversed(tree.nodes):
+            if node in tree.leaves:
+                leaf, change = tree.leaves[node]
+                made[node] = _changed_output(leaf, change, edit)
+            elif node in tree.steps:
+                made[node] = made[tree.steps[node].data.node]
+            else:
+                made[node] = _rebuilt(node, made, edit)
+        return made[match.root]
+
+
+class FoldIntoNextWeights(Rule):
+    """A batch norm, or any scaling and shifting of channels, goes into the weights that multiply its result."""
+
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+
+    def __init__(self, limit: int = 1 << 30):
+        self.limit = limit
+
+    def pattern(self, tf, operands) -> Pattern:  # type: ignore[no-untyped-def,override]
+        """The operator with weights; the chain before it is found from there."""
+        return _any_of(tf, LINEAR)
+
+    def grow(self, match: Match) -> Match | str | None:
+        """The operator, what lies before it that a map passes through, and the chain before that."""
+        leaf = weighted(match.root)
+        if not isinstance(leaf, Weighted):
+            return None
+        axis: int | None = leaf.data_axis
+        value, between = leaf.data, list[Node]()
+        fills: list[float] = []
+        while not isinstance(read_step(value.node), Step):
+            way = passage(value.node, axis)
+            if isinstance(way, str) or way is None:
+                return None
+            between.append(value.node)
+            fills.extend([] if way.fill is None else [way.fill])
+            value, axis = value.node.input(0), way.axis
+        chain = Chain(value)
+        if isinstance(find_tree(value.node, self.limit), Tree) and not is_shared(chain.base):
+            return None  # it goes into the weights before it
+        reason = self._refusal(leaf, chain, axis, fills)
+        if reason is not None:
+            return reason if chain.is_of_channels else None
+        if not chain.is_norm and not chain.change.scales and len(chain.steps) < 2 and not _is_shifted_next(match.root):
+            return None
+        nodes = (*between, *chain.steps)
+        reads = tuple(v for v in match.root.inputs if v is not leaf.data)
+        return match.grown(nodes, operands=(chain.base, *reads), leaf=leaf, chain=chain, between=between)
+
+    def _refusal(self, leaf: Weighted, chain: Chain, axis: int | None, fills: list[float]) -> str | None:
+        change = chain.change
+        if change.axis is not None and change.axis != axis:
+            return "its channels are not those of the weights"
+        if change.axis is not None and chain.base.shape[change.axis] != change.channels:
+            return f"whether '{printable(chain.base.name)}' has {change.channels} channels is not known"
+        if not all(change.fixes(fill) for fill in fills):
+            return "its offset would have to be padded too"
+        if change.shifts and not leaf.adds_no_elements:
+            return "its offset would not reach the padding of the following operator"
+        return leaf.refusal(leaf.inputs, change, self.limit)
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The operator on the data before the chain, with other weights and a bias."""
+        leaf: Weighted = match.leaf
+        chain: Chain = match.chain
+        made = {chain.value.node: chain.base}
+        for node in reversed(match.between):
+            made[node] = _rebuilt(node, made, edit)
+        data = made[leaf.data.node]
+        change = chain.change
+        offset = leaf.contributed(change.offset) if change.shifts else IDENTITY.offset
+        if change.scales:
+            weights = edit.hold(leaf.scaled(leaf.inputs, change.scale), name=_weights_name(leaf))
+        else:
+            weights = leaf.node.input(leaf.linear.weights)
+        inputs = list(leaf.node.inputs)
+        inputs[leaf.linear.data], inputs[leaf.linear.weights] = data, weights
+        result = edit.node(leaf.node.op, inputs, like=leaf.node, name=leaf.node.name).output
+        return _with_bias(leaf, result, offset, edit)
+
+
+class Chain:
+    """Steps that nothing else reads, from the one that yields `value` up to `base`, the first one's data."""
+
+    __slots__ = ("base", "change", "is_norm", "steps", "value")
+
+    def __init__(self, value: Value):
+        self.value = self.base = value
+        self.change: Affine = IDENTITY
+        self.steps: list[Node] = []
+        self.is_norm = False
+        while not self.steps or not is_shared(self.base):
+            step = read_step(self.base.node)
+            change = self.change.after(step.change) if isinstance(step, Step) else None
+            if not isinstance(step, Step) or change is None:
+                return
+            self.steps.append(self.base.node)
+            self.is_norm = self.is_norm or step.is_norm
+            self.base, self.change = step.data, change
+
+    @property
+    def is_of_channels(self) -> bool:
+        """It treats channels differently, as batch norms do."""
+        return self.is_norm or self.change.axis is not None
+
+
+class _Shorten(Rule):
+    """A chain becomes at most one multiplication and one addition."""
+
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+    of_norms: ClassVar[bool]
+
+    def pattern(self, tf, operands) -> Pattern:  # type: ignore[no-untyped-def,override]
+        """The last node of a chain."""
+        return _any_of(tf, FORMS)
+
+    def grow(self, match: Match) -> Match | str | None:
+        """The chain up to the first value that something else reads."""
+        step = read_step(match.root)
+        if not isinstance(step, Step) or composed(match.root, step) is not None:
+            return None
+        chain = Chain(match.root.output)
+        needed = max(1, chain.change.scales + chain.change.shifts)
+        if chain.is_norm is not self.of_norms or (needed >= len(chain.steps) and not chain.is_norm):
+            return None
+        return match.grown(chain.steps, operands=(chain.base,), chain=chain)
+
+    def check(self, match: Match) -> str | None:
+        """Finite in the element type."""
+        if not match.chain.change.is_finite_in(match.root.output.dtype):
+            return "its scale or offset would not be finite"
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """Mul and AddV2, or the one of them that is needed."""
+        chain: Chain = match.chain
+        value, name, dtype = chain.base, match.root.name, match.root.output.dtype
+        if chain.change.scales or not chain.change.shifts:
+            scale = edit.hold(_aligned(chain.change, chain.change.scale, dtype), name=f"{name}/scale")
+            value = edit.value("tf.Mul", value, scale, name=f"{name}/scaled")
+        if chain.change.shifts:
+            offset = edit.hold(_aligned(chain.change, chain.change.offset, dtype), name=f"{name}/offset")
+            value = edit.value("tf.AddV2", value, offset)
+        return value
+
+
+class ExpandBatchNorm(_Shorten):
+    """A batch norm that no weights can take in becomes Mul and AddV2."""
+
+    of_norms = True
+
+
+class MergeScalesAndOffsets(_Shorten):
+    """Multiplications and additions of known numbers in a row become one of each."""
+
+    of_norms = False
