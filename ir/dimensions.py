@@ -8,10 +8,10 @@ recognisable through a network: `(n + 1) - 1 == n`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Union
+from typing import Any, Union
 
-Atom = tuple  # ("name", str) or (operation, operand, operand), operands int or SymbolicDim
-Monomial = tuple  # of atoms, sorted by `_order`; () is the constant term
+Atom = tuple[Any, ...]  # ("name", str) or (operation, operand, operand), operands int or SymbolicDim
+Monomial = tuple[Atom, ...]  # of atoms, sorted by `_order`; () is the constant term
 
 
 class SymbolicDim:

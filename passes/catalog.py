@@ -53,8 +53,7 @@ def find_pass(name: str) -> type[Pass]:
     """The pass class called `name`: built in, registered, or of a plugin. Raises `UsageError` if there is none."""
     if name in _CATALOG:
         module, _, attribute = _CATALOG[name].partition(":")
-        found = getattr(import_module(module), attribute)
-        assert issubclass(found, Pass)
+        found: type[Pass] = getattr(import_module(module), attribute)
         return found
     if name in _REGISTERED:
         return _REGISTERED[name]

@@ -57,7 +57,7 @@ class Rule:
         if "name" not in cls.__dict__:
             cls.name = kebab_case(cls.__name__)
 
-    def pattern(self, *arguments: Any) -> Pattern:
+    def pattern(self, *arguments: Any, **keywords: Any) -> Pattern:
         """The pattern, rooted at the node to be replaced."""
         raise TypeError(f"{type(self).__name__} has no pattern")
 

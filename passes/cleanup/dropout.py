@@ -6,13 +6,11 @@ Forms seen: TensorFlow 1's `x / keep * floor(keep + random)`; TensorFlow 2's `x 
 
 from __future__ import annotations
 
-from typing import Any
-
 from graphopt.ir.known import known_scalar
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Value
 from graphopt.passes.matcher import Match
-from graphopt.passes.patterns import ANY, Pattern, known, where
+from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known, where
 from graphopt.passes.rewriter import Editor, Replacement, Rule
 
 RANDOM_DEPTH = 8  # nodes between a dropout and the numbers it draws, at most
@@ -35,7 +33,7 @@ def is_random(value: Value) -> bool:
 class RemoveDropoutByFloor(Rule):
     """`(x / keep) * floor(keep + random)` is `x` at inference."""
 
-    def pattern(self, tf: Any, x: Any, keep: Any, random: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, keep: Wildcard, random: Wildcard) -> Pattern:
         mask = tf.Floor(tf.any_of("Add", "AddV2")(keep, where(random, is_random)))
         return tf.Mul(tf.any_of("RealDiv", "Div")(x, keep), mask)
 
@@ -47,7 +45,7 @@ class RemoveDropoutByFloor(Rule):
 class RemoveDropoutByCast(Rule):
     """`x * scale * cast(random >= rate)` is `x` at inference."""
 
-    def pattern(self, tf: Any, x: Any, scale: Any, random: Any, rate: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, scale: Wildcard, random: Wildcard, rate: Wildcard) -> Pattern:
         keeps = tf.GreaterEqual(where(random, is_random), rate)
         return tf.Mul(tf.Mul(x, known(scale, lambda held: held.size == 1)), tf.Cast(keeps, attributes=ANY))
 
@@ -62,7 +60,9 @@ class RemoveDropoutByCast(Rule):
 class RemoveDropoutBySelect(Rule):
     """`select(random >= rate, x * scale, 0)` is `x` at inference."""
 
-    def pattern(self, tf: Any, x: Any, scale: Any, random: Any, rate: Any, zero: Any) -> Pattern:
+    def pattern(
+        self, tf: Dialect, x: Wildcard, scale: Wildcard, random: Wildcard, rate: Wildcard, zero: Wildcard
+    ) -> Pattern:
         keeps = tf.GreaterEqual(where(random, is_random), rate)
         scaled = tf.Mul(x, known(scale, lambda held: held.size == 1))
         return tf.any_of("SelectV2", "Select")(keeps, scaled, known(zero, lambda held: not held.numpy().any()))

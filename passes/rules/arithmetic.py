@@ -17,7 +17,7 @@ from graphopt.ir.types import Shape
 from graphopt.ir.value import Value
 from graphopt.passes.base import Exactness
 from graphopt.passes.matcher import Match
-from graphopt.passes.patterns import ANY, Dialect, Either, Pattern, known
+from graphopt.passes.patterns import ANY, Dialect, Either, Operation, Pattern, Wildcard, known
 from graphopt.passes.rewriter import Editor, Replacement, Rule
 
 CHAIN_BYTES = 1 << 20  # bytes of constants beyond which a chain is left: the product would be no smaller
@@ -72,7 +72,7 @@ class _Neutral(Rule):
 class MultiplyByOne(_Neutral):
     """`x * 1` is `x`."""
 
-    def pattern(self, tf: Any, x: Any, neutral: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, neutral: Wildcard) -> Pattern:
         """Either operand order."""
         return tf.Mul(x, known(neutral, is_every(1)))
 
@@ -80,7 +80,7 @@ class MultiplyByOne(_Neutral):
 class DivideByOne(_Neutral):
     """`x / 1` and `x ** 1` are `x`."""
 
-    def pattern(self, tf: Any, x: Any, neutral: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, neutral: Wildcard) -> Pattern:
         """The right operand."""
         return tf.any_of("RealDiv", "Div", "DivNoNan", "Pow")(x, known(neutral, is_every(1)))
 
@@ -88,7 +88,7 @@ class DivideByOne(_Neutral):
 class SubtractZero(_Neutral):
     """`x - 0` is `x`, the sign of zero included."""
 
-    def pattern(self, tf: Any, x: Any, neutral: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, neutral: Wildcard) -> Pattern:
         """The right operand, positive zero."""
         return tf.Sub(x, known(neutral, is_every(0.0, signed=True)))
 
@@ -96,7 +96,7 @@ class SubtractZero(_Neutral):
 class AddNegativeZero(_Neutral):
     """`x + -0.0` is `x`, the sign of zero included; integers have one zero."""
 
-    def pattern(self, tf: Any, x: Any, neutral: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, neutral: Wildcard) -> Pattern:
         """Either operand order."""
         zero = known(
             neutral, lambda held: is_every(-0.0, signed=True)(held) if held.dtype.is_float else is_every(0)(held)
@@ -109,7 +109,7 @@ class AddZero(_Neutral):
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
 
-    def pattern(self, tf: Any, x: Any, neutral: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, neutral: Wildcard) -> Pattern:
         """Either operand order."""
         return Either(
             (
@@ -126,7 +126,7 @@ class AddZero(_Neutral):
 class LogicalNeutral(_Neutral):
     """`x and true`, `x or false` are `x`."""
 
-    def pattern(self, tf: Any, x: Any, neutral: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, neutral: Wildcard) -> Pattern:
         """Either operand order."""
         true = known(neutral, lambda held: held.size > 0 and held.nbytes <= CHAIN_BYTES and bool(held.numpy().all()))
         false = known(
@@ -152,7 +152,7 @@ class UndoTwice(Rule):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Any operator that is its own inverse."""
         return Either(tuple(_twice(tf, op, x) for op in _operators_with(Trait.INVOLUTION)))
 
@@ -167,7 +167,7 @@ class RepeatOnce(Rule):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Any operator that changes nothing when applied again."""
         return Either(tuple(_twice(tf, op, x) for op in _operators_with(Trait.IDEMPOTENT)))
 
@@ -177,7 +177,7 @@ class RepeatOnce(Rule):
         return value
 
 
-def _twice(tf: Dialect, op: str, x: Any) -> Any:
+def _twice(tf: Dialect, op: str, x: Wildcard) -> Operation:
     return tf.any_of(op)(tf.any_of(op)(x))
 
 
@@ -186,7 +186,7 @@ class ClampOnce(Rule):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Either order."""
         return Either((tf.Relu6(tf.Relu(x)), tf.Relu(tf.Relu6(x))))
 
@@ -198,7 +198,7 @@ class ClampOnce(Rule):
 class AddNegated(Rule):
     """`x + -y` is `x - y`."""
 
-    def pattern(self, tf: Any, x: Any, y: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, y: Wildcard) -> Pattern:
         """Either operand order."""
         return tf.any_of("Add", "AddV2")(x, tf.Neg(y))
 
@@ -210,7 +210,7 @@ class AddNegated(Rule):
 class SubtractNegated(Rule):
     """`x - -y` is `x + y`."""
 
-    def pattern(self, tf: Any, x: Any, y: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, y: Wildcard) -> Pattern:
         """The right operand."""
         return tf.Sub(x, tf.Neg(y))
 
@@ -222,7 +222,7 @@ class SubtractNegated(Rule):
 class SubtractConstant(Rule):
     """`x - c` is `x + -c`, so that constants in a chain meet."""
 
-    def pattern(self, tf: Any, x: Any, constant: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, constant: Wildcard) -> Pattern:
         """A known right operand with a sign."""
         return tf.Sub(x, known(constant, lambda held: held.dtype.is_float and held.nbytes <= CHAIN_BYTES))
 
@@ -240,7 +240,7 @@ class DivideByConstant(Rule):
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
 
-    def pattern(self, tf: Any, x: Any, constant: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, constant: Wildcard) -> Pattern:
         """A known right operand, nowhere zero, whose inverse is a normal number."""
         return tf.RealDiv(x, known(constant, _is_invertible))
 
@@ -294,7 +294,7 @@ class _ConstantChain(Rule):
         first, second, combined = match.array("first"), match.array("second"), self._combined(match)
         if not match.x.dtype.is_float:
             return True
-        usable = np.isfinite(combined) & ((np.abs(combined) >= ml_dtypes.finfo(combined.dtype).tiny) | (combined == 0))
+        usable = np.isfinite(combined) & ((np.abs(combined) >= smallest_normal(combined.dtype)) | (combined == 0))
         vanished = (combined == 0) & (first != 0) & (second != 0) & (self.combine is np.multiply)
         return bool(np.all(usable & ~vanished))
 
@@ -314,7 +314,7 @@ class MultiplyConstants(_ConstantChain):
 
     combine: ClassVar[np.ufunc] = np.multiply
 
-    def pattern(self, tf: Any, x: Any, first: Any, second: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, first: Wildcard, second: Wildcard) -> Pattern:
         """Any operand order."""
         return tf.Mul(tf.Mul(x, known(first, _is_chained)), known(second, _is_chained))
 
@@ -324,10 +324,16 @@ class AddConstants(_ConstantChain):
 
     combine: ClassVar[np.ufunc] = np.add
 
-    def pattern(self, tf: Any, x: Any, first: Any, second: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, first: Wildcard, second: Wildcard) -> Pattern:
         """Any operand order."""
         add = tf.any_of("Add", "AddV2")
         return add(add(x, known(first, _is_chained)), known(second, _is_chained))
+
+
+def smallest_normal(dtype: np.dtype[Any]) -> float:
+    """The smallest positive number that a float type holds with all its digits."""
+    limits: Any = ml_dtypes.finfo
+    return float(limits(dtype).tiny)
 
 
 def _is_chained(held: Tensor) -> bool:

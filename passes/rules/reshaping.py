@@ -10,12 +10,12 @@ from graphopt.ir.known import known_array
 from graphopt.ir.types import DType
 from graphopt.ir.value import Value
 from graphopt.passes.matcher import Match
-from graphopt.passes.patterns import ANY, Either, Pattern, Wildcard, known, rest
+from graphopt.passes.patterns import ANY, Dialect, Either, Operation, Pattern, Wildcard, known, rest
 from graphopt.passes.rewriter import Editor, Replacement, Rule
 from graphopt.passes.rules.arithmetic import same_shape
 
 
-def _reshaping(tf: Any, x: Any) -> tuple[Any, ...]:
+def _reshaping(tf: Dialect, x: Pattern) -> tuple[Operation, ...]:
     """Patterns of every operator that keeps the elements and their order."""
     return (
         tf.Reshape(x, rest("_shape"), attributes=ANY),
@@ -36,7 +36,7 @@ class _Unwrap(Rule):
 class ReshapeToSame(_Unwrap):
     """A reshape to the shape that the operand has is dropped."""
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Any reshaping operator."""
         return Either(_reshaping(tf, x))
 
@@ -52,7 +52,7 @@ class ReshapeBack(_Unwrap):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Two reshaping operators in a row."""
         inner = Either(
             (
@@ -75,7 +75,7 @@ class ReshapeOnce(Rule):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any, shape: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, shape: Wildcard) -> Pattern:
         """A reshape over any reshaping operator."""
         return tf.Reshape(Either(_reshaping(tf, x)), shape, attributes=ANY)
 
@@ -87,7 +87,7 @@ class ReshapeOnce(Rule):
 class TransposeNothing(_Unwrap):
     """A transpose that leaves every axis where it is is dropped."""
 
-    def pattern(self, tf: Any, x: Any, perm: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, perm: Wildcard) -> Pattern:
         """A known permutation."""
         return tf.Transpose(x, known(perm), attributes=ANY)
 
@@ -102,7 +102,7 @@ class TransposeOnce(Rule):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any, first: Any, second: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, first: Wildcard, second: Wildcard) -> Pattern:
         """Known permutations."""
         return tf.Transpose(tf.Transpose(x, known(first), attributes=ANY), known(second), attributes=ANY)
 
@@ -127,7 +127,7 @@ class TransposeOnce(Rule):
 class CastToSame(_Unwrap):
     """A cast to the type that the operand has is dropped."""
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Any cast."""
         return tf.Cast(x, attributes=ANY)
 
@@ -143,7 +143,7 @@ class CastOnce(Rule):
 
     keeps_interior: ClassVar[bool] = True
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Two casts in a row, neither of which truncates."""
         return tf.Cast(tf.Cast(x, Truncate=False, SrcT=_any, DstT=_any), Truncate=False, SrcT=_any, DstT=_any)
 
@@ -188,7 +188,7 @@ def holds_every(narrow: DType, wide: DType) -> bool:
 class PadNothing(_Unwrap):
     """Padding by nothing is dropped."""
 
-    def pattern(self, tf: Any, x: Any, paddings: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, paddings: Wildcard) -> Pattern:
         """Known paddings, all zero."""
         zero = known(paddings, lambda held: held.nbytes <= 1024 and not held.numpy().any())
         return Either((tf.any_of("Pad", "MirrorPad")(x, zero, attributes=ANY), tf.PadV2(x, zero, rest("_value"))))
@@ -197,7 +197,7 @@ class PadNothing(_Unwrap):
 class KeepAll(_Unwrap):
     """A slice of everything, a tiling by one, a broadcast to the same shape is dropped."""
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """Operators that may yield their operand unchanged."""
         return Either(
             (
@@ -229,7 +229,7 @@ def _is_ones(held: Any) -> bool:
 class JoinOne(_Unwrap):
     """A concatenation or sum of one value is that value."""
 
-    def pattern(self, tf: Any, x: Any, axis: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard, axis: Wildcard) -> Pattern:
         """One operand."""
         return Either((tf.ConcatV2(x, axis), tf.AddN(x)))
 
@@ -237,7 +237,7 @@ class JoinOne(_Unwrap):
 class SplitIntoOne(_Unwrap):
     """A split into one part is the operand."""
 
-    def pattern(self, tf: Any, axis: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, axis: Wildcard, x: Wildcard) -> Pattern:
         """One part."""
         return tf.Split(axis, x, num_split=1)
 
@@ -245,20 +245,20 @@ class SplitIntoOne(_Unwrap):
 class PackOne(Rule):
     """A stack of one value adds a dimension."""
 
-    def pattern(self, tf: Any, x: Any) -> Pattern:
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """One operand."""
         return tf.Pack(x, axis=_any)
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """An `ExpandDims`."""
-        axis = edit.hold(np.int32(match.root.attr("axis", 0)).reshape(()), f"{match.root.name}/axis")
+        axis = edit.hold(np.array(match.root.attr("axis", 0), np.int32), f"{match.root.name}/axis")
         return edit.value("tf.ExpandDims", match.x, axis)
 
 
 class SelectKnown(_Unwrap):
     """A selection by a condition that is always the same yields one side."""
 
-    def pattern(self, tf: Any, condition: Any, left: Any, right: Any) -> Pattern:
+    def pattern(self, tf: Dialect, condition: Wildcard, left: Wildcard, right: Wildcard) -> Pattern:
         """A known condition."""
         uniform = known(condition, lambda held: 0 < held.nbytes <= 1024 and held.numpy().min() == held.numpy().max())
         return tf.any_of("Select", "SelectV2")(uniform, left, right)
