@@ -323,6 +323,11 @@ SIGNED = (np.int32, np.int64, np.int8, np.int16)
 COMPLEX = (np.complex64, np.complex128)
 
 
+def words(text: str) -> list[str]:
+    """Names in a row, for `parametrize`."""
+    return text.split()
+
+
 def shapes(min_rank: int = 0, max_rank: int = 4, max_dim: int = 4, *, zeros: bool = True) -> st.SearchStrategy[Any]:
     """Static shapes; empty ones too unless `zeros` is False."""
     dims = st.integers(0 if zeros else 1, max_dim)
@@ -360,7 +365,9 @@ def edge_values(dtype: Any, denormals: bool = False) -> Array:
     if dtype.kind == "c":
         part = np.dtype(np.float32 if dtype == np.complex64 else np.float64)
         real = edge_values(part, denormals)
-        return (real + 1j * real[::-1]).astype(dtype)
+        both = np.empty(real.shape, dtype)
+        both.real, both.imag = real, real[::-1]
+        return both
     info = ml_dtypes.finfo(dtype)
     listed = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, info.max, info.min, info.tiny, -info.tiny, info.eps,
               np.inf, -np.inf, np.nan, *([info.smallest_subnormal] if denormals else [])]  # fmt: skip
