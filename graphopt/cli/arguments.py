@@ -24,7 +24,7 @@ class VerbParser(argparse.ArgumentParser):
             close = difflib.get_close_matches(word, self._option_string_actions, 1) if word.startswith("-") else []
             hint = f"; did you mean '{close[0]}'?" if close else f"; see `{self.prog} --help`"
             kind = "option" if word.startswith("-") else "argument"
-            self.error(f"unknown {kind} {ascii(word[:200])}{hint}")
+            self.error(f"unknown {kind} {word[:200]!a}{hint}")
         return options
 
     def error(self, message: str) -> NoReturn:
@@ -65,7 +65,7 @@ def add_output(parser: argparse.ArgumentParser, what: str = "model") -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help=f"the {what} to write; .pbtxt is text, - is standard output",
+        help=f"{what} to write; .pbtxt is text, - is stdout",
     )
     add_force(parser)
 
@@ -86,7 +86,7 @@ def names(text: str) -> list[str]:
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{ascii(text[:40])} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is not a whole number from 1 on")
     return int(text)
 
 
@@ -97,5 +97,5 @@ def tolerance(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{ascii(text[:40])} is not a finite number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is not a finite number from 0 on")
     return number

@@ -22,9 +22,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "inspect": Verb(
-        "graphopt.cli.inspect", "formats, signatures and why, operators, parameters, bytes, dynamic shapes"
-    ),
+    "inspect": Verb("graphopt.cli.inspect", "signatures and why, operators, parameters, bytes, dynamic shapes"),
     "optimize": Verb("graphopt.cli.optimize", "run a pipeline of passes over a model and write the result"),
     "print": Verb("graphopt.cli.print", "the model as readable text"),
     "passes": Verb("graphopt.cli.passes", "the passes and pipelines there are; one of them in full"),
@@ -77,7 +75,7 @@ def _no_such_verb(verb: str) -> int:
         return USAGE
     close = get_close_matches(verb, VERBS, 1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(VERBS)}"
-    print(f"graphopt: there is no verb {ascii(verb[:80])}; {hint}", file=sys.stderr)
+    print(f"graphopt: there is no verb {verb[:80]!a}; {hint}", file=sys.stderr)
     return USAGE
 
 
@@ -121,6 +119,7 @@ def _garbage_held() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.unfreeze()
         if enabled:
             gc.enable()
 
@@ -129,10 +128,11 @@ def _silence_stdout() -> None:
     """The reader has gone: keep the interpreter from complaining when it flushes at exit."""
     import os
 
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(null, sys.stdout.fileno())
     except (OSError, ValueError):  # stdout is no file of the operating system
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = os.fdopen(null, "w")
 
 
 def run_process() -> NoReturn:

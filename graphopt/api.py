@@ -1,0 +1,166 @@
+"""The public functions: each does its job in one line."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from graphopt import sources
+from graphopt.discovery import Names, discover
+from graphopt.ir.errors import CheckError, UsageError, printable
+from graphopt.ir.formats import graphdef
+from graphopt.ir.model import Model
+from graphopt.passes.base import Exactness, Pass
+from graphopt.passes.manager import PassManager, Progress, preset
+from graphopt.passes.report import RunReport
+from graphopt.passes.spec import suggestion
+
+if TYPE_CHECKING:
+    from graphopt.samples import Samples
+    from graphopt.verification import VerificationReport
+
+Check = Literal["structure", "numeric", "off"]
+CHECKS = ("structure", "numeric", "off")
+
+
+class Result(NamedTuple):
+    """What `optimize` gives back: `model, report = optimize(…)[:2]`, or by name.
+
+    `verification` compares the optimised model with the original, where numeric checks were asked for.
+    """
+
+    model: Model
+    report: RunReport
+    verification: VerificationReport | None = None
+
+
+def load(source: Any, *, inputs: Names = None, outputs: Names = None) -> Model:
+    """Read a model.
+
+    `source` is a path (`.pb`, `.pbtxt`), bytes, a GraphDef, a `tf.Graph`, a ConcreteFunction, a Keras model, or a
+    `Model`, which is copied. Inputs and outputs are found unless the source names them; `inputs` and `outputs` name
+    them otherwise, with or without `:0`, and `Signature.reasons` says why each was chosen.
+
+    Raises `MalformedError` for what is no model and `UsageError` for a name it does not have.
+    """
+    with garbage_held():
+        return sources.read(source, inputs=inputs, outputs=outputs).model
+
+
+def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write `model` to `path`: text for `.pbtxt`, binary for anything else.
+
+    The file is complete or not there at all. Raises `UsageError` where `path` exists, unless told to `overwrite` it,
+    or its folder does not, and `UnsupportedError` where the format cannot hold the model.
+    """
+    name = os.fspath(path)
+    check_output(name, overwrite)
+    graphdef.write_graphdef(model, name, text=is_text_name(name), overwrite=overwrite)
+
+
+def is_text_name(path: str) -> bool:
+    """The name says that the file is text."""
+    return path.lower().endswith((".pbtxt", ".prototxt"))
+
+
+def check_output(path: str, overwrite: bool) -> None:
+    """Raise `UsageError` unless a file may be written to `path`."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise UsageError(f"'{printable(path)}' is a directory; name a file in it")
+    if not os.path.isdir(folder):
+        raise UsageError(f"the folder '{printable(folder)}' does not exist")
+    if os.path.lexists(path) and not overwrite:
+        raise UsageError(f"'{printable(path)}' exists; allow it to be overwritten, or choose another name")
+
+
+def optimize(
+    source: Any,
+    pipeline: str = "inference",
+    *,
+    passes: str | Pass | Sequence[str | Pass] | None = None,
+    inputs: Names = None,
+    outputs: Names = None,
+    check: Check = "structure",
+    data: Samples | str | os.PathLike[str] | None = None,
+    exactness: Exactness | str = Exactness.REASSOCIATING,
+    fast_math: bool = False,
+    journal: bool = False,
+    runtime: str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Run a pipeline of passes over a copy of the model that `source` holds.
+
+    `pipeline` names a preset; `passes` is a pipeline of one's own instead, as text or as passes. `check` verifies
+    after each pass the structure, the numbers too (with `data`, or random inputs), or nothing. `exactness` is the
+    highest class of rewrites allowed and `fast_math` gives up NaN and Inf. See `load` for the rest.
+
+    Raises `UsageError` where the graph has no outputs, and `CheckError` naming pass and rewrite when numbers change.
+    """
+    if check not in CHECKS:
+        raise UsageError(f"check '{printable(str(check))}' is not one of {', '.join(CHECKS)}")
+    if data is not None and check != "numeric":
+        raise UsageError("data are only used by numeric checks: add check='numeric'")
+    chosen = preset(pipeline) if passes is None else passes
+    with garbage_held():
+        model = sources.read(source, inputs=inputs, outputs=outputs).model
+        manager = PassManager(
+            chosen,
+            exactness=exactness_named(exactness),
+            fast_math=fast_math,
+            verify_each=check != "off",
+            journal=journal,
+            progress=progress,
+        )
+        return run(model, manager, numeric=check == "numeric", data=data, runtime=runtime)
+
+
+def run(model: Model, manager: PassManager, *, numeric: bool = False, data: Any = None, runtime: Any = None) -> Result:
+    """Run `manager` on `model` in place, comparing numbers if told to."""
+    require_outputs(model)
+    if not numeric:
+        return Result(model, manager.run(model))
+    from graphopt.verification import NumericComparison
+
+    comparison = NumericComparison(model, data=data, runtime=runtime)
+    manager.compare = comparison
+    report = manager.run(model)
+    verification = comparison.report(model)
+    if not verification.holds:
+        raise CheckError(f"the passes together changed the outputs: {verification.difference}")
+    return Result(model, report, verification)
+
+
+def require_outputs(model: Model) -> None:
+    """Raise `UsageError`, naming what could be chosen, where the main graph has nothing to keep."""
+    graph = model.graph
+    if graph.outputs or graph.targets or not len(graph):
+        return
+    names = [f"'{printable(name)}' ({reason})" for name, reason in discover(model).set_aside.items()]
+    candidates = f"; candidates: {', '.join(names[:5])}" if names else ""
+    raise UsageError(f"no outputs were found in this graph: name them with outputs (--outputs){candidates}")
+
+
+def exactness_named(exactness: Exactness | str) -> Exactness:
+    """The class of exactness called so. Raises `UsageError` if there is none."""
+    if isinstance(exactness, Exactness):
+        return exactness
+    names = {item.name.lower(): item for item in Exactness}
+    if exactness not in names:
+        raise UsageError(f"there is no exactness '{printable(exactness)}'{suggestion(exactness, names)}")
+    return names[exactness]
+
+
+@contextmanager
+def garbage_held() -> Iterator[None]:
+    """No collections while a graph is built or rewritten: nearly every object stays, and looking is quadratic."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

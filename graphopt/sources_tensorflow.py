@@ -1,0 +1,96 @@
+"""Models that only TensorFlow can hand over: concrete functions and Keras models, frozen on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphopt.discovery import Discovery, apply
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.formats import graphdef
+from graphopt.ir.model import Model
+from graphopt.ir.value import Value
+from graphopt.names import find_value
+
+MISSING = "this needs TensorFlow: pip install 'graphopt[tensorflow]'"
+
+
+def is_tensorflow(source: Any) -> bool:
+    """It is an object of TensorFlow or Keras; told by its classes' names, without importing either."""
+    packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
+    return not packages.isdisjoint({"tensorflow", "keras", "tf_keras"})
+
+
+def read_tensorflow(source: Any) -> Model:
+    """Trace and freeze `source`: a ConcreteFunction, a `tf.function` with one signature, or a Keras model.
+
+    Raises `UsageError` for anything else, for a Keras model that has not been built, and without TensorFlow.
+    """
+    try:
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    except ImportError as error:
+        raise UsageError(MISSING) from error
+    function = _concrete_function(source, tf)
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    model = graphdef.read_graphdef(frozen.graph.as_graph_def().SerializeToString(), source=_description(source))
+    apply(model, _signature(model, function, frozen))
+    return model
+
+
+def _description(source: Any) -> str:
+    return f"{type(source).__name__} {getattr(source, 'name', '')}".strip()
+
+
+def _concrete_function(source: Any, tf: Any) -> Any:
+    if hasattr(source, "structured_input_signature"):
+        return source
+    if hasattr(source, "get_concrete_function") and not hasattr(source, "inputs"):
+        try:
+            return source.get_concrete_function()
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                "this tf.function has no single signature: pass function.get_concrete_function(…) instead "
+                f"({printable(str(error))})"
+            ) from error
+    inputs = getattr(source, "inputs", None)
+    if not inputs:
+        kind = type(source).__name__
+        raise UsageError(f"the {kind} has no inputs yet: build it, or call it once, before it is loaded")
+    specs = [tf.TensorSpec(item.shape, item.dtype, _input_name(item, place)) for place, item in enumerate(inputs)]
+    nested = specs[0] if len(specs) == 1 else specs
+    return tf.function(lambda *arguments: source(_nest(arguments), training=False)).get_concrete_function(
+        *(nested if isinstance(nested, list) else [nested])
+    )
+
+
+def _nest(arguments: tuple[Any, ...]) -> Any:
+    return arguments[0] if len(arguments) == 1 else list(arguments)
+
+
+def _input_name(item: Any, place: int) -> str:
+    return getattr(item, "name", None) or f"input_{place}"
+
+
+def _signature(model: Model, function: Any, frozen: Any) -> Discovery:
+    """The names that the function itself gives its arguments and results."""
+    found = Discovery()
+    for tensor in frozen.inputs:
+        if tensor.dtype.name != "resource":
+            key = tensor.name.removesuffix(":0")
+            found.inputs[key] = find_value(model.graph, tensor.name)
+            found.reasons[key] = "an argument of the function"
+    for key, tensor in zip(_output_names(function, len(frozen.outputs)), frozen.outputs, strict=True):
+        found.outputs[key] = _output(model, tensor)
+        found.reasons[key] = "a result of the function"
+    return found
+
+
+def _output(model: Model, tensor: Any) -> Value:
+    return find_value(model.graph, tensor.name)
+
+
+def _output_names(function: Any, count: int) -> list[str]:
+    structured = getattr(function, "structured_outputs", None)
+    if isinstance(structured, dict) and len(structured) == count:
+        return [str(key) for key in sorted(structured)]
+    return [f"output_{place}" for place in range(count)]

@@ -1,0 +1,247 @@
+"""Do two models compute the same? Outputs on the same inputs, compared against the scale of the reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from graphopt.accuracy import OutputError, Tolerance, compare_samples
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.model import Model
+from graphopt.passes.base import Exactness
+from graphopt.samples import Samples, random_inputs, read_samples, signature_of, split_samples
+
+if TYPE_CHECKING:
+    from graphopt.runtimes.base import Runtime
+
+SCHEMA = "graphopt/verify/v1"
+SAMPLES = 3  # random samples where the caller gives neither data nor a number
+
+
+@dataclass
+class VerificationReport:
+    """How far the second model's outputs are from the first's.
+
+    `layers` compares, where asked for, every tensor both models have, in the order of the second, and
+    `first_divergence` names the first of them outside the tolerance.
+    """
+
+    runtime: str
+    samples: int
+    outputs: list[OutputError]
+    layers: list[OutputError] = field(default_factory=list)
+    first_divergence: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Every output is within its tolerance."""
+        return all(output.holds for output in self.outputs)
+
+    @property
+    def difference(self) -> str | None:
+        """The first output that is not, in a sentence; None if there is none."""
+        return next((output.sentence for output in self.outputs if not output.holds), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with its versioned schema name."""
+        return {"schema": SCHEMA, "holds": self.holds, **asdict(self)}
+
+
+def verify(
+    first: Any,
+    second: Any,
+    *,
+    data: Samples | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    random: int = SAMPLES,
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    per_layer: bool = False,
+    runtime: str | Runtime | None = None,
+) -> VerificationReport:
+    """Run two models on the same inputs and compare their outputs.
+
+    Each is anything `load` takes. `data` is the path of an `.npz`, a mapping of arrays with a leading axis of samples,
+    or a sequence of samples; without it `random` samples are drawn from `seed`. An output holds when its largest
+    absolute error is at most `atol + rtol * scale`, where the scale is the largest magnitude of the reference and
+    `rtol` follows from the element type unless given. Integers, strings and booleans must be equal, NaN and Inf in
+    the same places.
+
+    Raises `UsageError` where the models' inputs or outputs do not correspond.
+    """
+    reference, candidate = loaded(first), loaded(second)
+    engine = engine_named(runtime)
+    samples = make_samples(reference, data, random, seed)
+    names = _correspondence(reference, candidate)
+    tolerance = Tolerance(rtol, atol)
+    expected = [engine.run(reference, sample) for sample in samples]
+    renamed = [{names.inputs[key]: array for key, array in sample.items()} for sample in samples]
+    actual = [
+        {key: outputs[other] for key, other in names.outputs.items()}
+        for outputs in (engine.run(candidate, sample) for sample in renamed)
+    ]
+    report = VerificationReport(engine.name, len(samples), compare_samples(expected, actual, tolerance))
+    report.warnings = [*names.notes, *_flat_outputs(report.outputs)]
+    if per_layer:
+        _compare_layers(report, reference, candidate, samples, renamed, engine, tolerance)
+    return report
+
+
+def loaded(source: Any) -> Model:
+    """The model as it is, if it has a signature, or what `load` makes of `source`."""
+    from graphopt.api import load
+
+    return source if isinstance(source, Model) and source.signatures else load(source)
+
+
+def engine_named(runtime: str | Runtime | None) -> Runtime:
+    """The runtime called so, or a runtime as it is; by default TensorFlow where it is installed, else the reference."""
+    from graphopt.runtimes.base import get_runtime
+
+    if runtime is None:
+        runtime = "tensorflow" if importlib.util.find_spec("tensorflow") is not None else "reference"
+    return get_runtime(runtime) if isinstance(runtime, str) else runtime
+
+
+def make_samples(model: Model, data: Any, random: int = SAMPLES, seed: int = 0) -> Samples:
+    """Samples from whatever way the caller gave them, or drawn at random."""
+    if data is None:
+        return random_inputs(model, random, seed)
+    if isinstance(data, (str, os.PathLike)):
+        return read_samples(data, model)
+    if isinstance(data, Mapping):
+        return split_samples(data, model)
+    samples = list(data)
+    if not samples:
+        raise UsageError("the data hold no samples")
+    return samples
+
+
+# Which input is which ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Correspondence:
+    """First model's names -> second model's, for inputs and outputs."""
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    notes: list[str]
+
+
+def _correspondence(reference: Model, candidate: Model) -> _Correspondence:
+    first, second = signature_of(reference), signature_of(candidate)
+    notes: list[str] = []
+    inputs = _pair("input", first.input_values(), second.input_values(), notes)
+    outputs = _pair("output", first.output_values(), second.output_values(), notes)
+    if not outputs:
+        raise UsageError("there are no outputs to compare: name them when the models are loaded")
+    return _Correspondence(inputs, outputs, notes)
+
+
+def _pair(kind: str, first: Mapping[str, Any], second: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
+    if first.keys() == second.keys():
+        return {name: name for name in first}
+    if kind == "input" and set(second) < set(first):
+        unused = ", ".join(f"'{printable(name)}'" for name in first if name not in second)
+        notes.append(f"the second model has no input {unused}, which was not fed to it")
+        return {name: name for name in second}
+    if len(first) != len(second):
+        listed = " and ".join(", ".join(f"'{printable(name)}'" for name in side) or "none" for side in (first, second))
+        raise UsageError(f"the models have different {kind}s: {listed}")
+    for (name, value), (other, match) in zip(first.items(), second.items(), strict=True):
+        if value.dtype is not match.dtype or value.shape.merged(match.shape) is None:
+            raise UsageError(
+                f"{kind} '{printable(name)}' ({value.type}) and '{printable(other)}' ({match.type}) do not correspond"
+            )
+    notes.append(f"the {kind}s have different names and were matched by position")
+    return dict(zip(first, second, strict=True))
+
+
+def _flat_outputs(outputs: Sequence[OutputError]) -> list[str]:
+    flat = [f"'{printable(output.name)}'" for output in outputs if output.is_flat]
+    if not flat:
+        return []
+    return [f"output {', '.join(flat)} has the same value everywhere: most errors would not show; give other data"]
+
+
+# Layer by layer -----------------------------------------------------------------------------------------------
+
+
+def _compare_layers(
+    report: VerificationReport,
+    reference: Model,
+    candidate: Model,
+    samples: Samples,
+    renamed: Sequence[Mapping[str, Any]],
+    engine: Runtime,
+    tolerance: Tolerance,
+) -> None:
+    """Compare every tensor that both models have under one name, in the order of the second model."""
+    expected = [engine.run_all(reference, sample) for sample in samples]
+    actual = [engine.run_all(candidate, sample) for sample in renamed]
+    order = [f"{value.node.name}:{value.index}" for node in _in_order(candidate) for value in node.outputs]
+    shared = [name for name in order if name in expected[0] and name in actual[0]]
+    alike = [name for name in shared if expected[0][name].shape == actual[0][name].shape]
+    alike = [name for name in alike if expected[0][name].dtype == actual[0][name].dtype]
+    picked = [[{name: run[name] for name in alike} for run in runs] for runs in (expected, actual)]
+    report.layers = compare_samples(*picked, tolerance)
+    report.first_divergence = next((layer.name for layer in report.layers if not layer.holds), None)
+
+
+def _in_order(model: Model) -> Any:
+    return signature_of(model).graph.topological_order()
+
+
+# During a run of passes ---------------------------------------------------------------------------------------
+
+
+class NumericComparison:
+    """Compares a model's outputs after each pass with those before it; a `Comparison` for one run of a PassManager.
+
+    The first outputs are those of `model` as it is given. After each pass that holds, its outputs are what the next
+    one is measured against, so that each model is run once, whatever changed it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        data: Any = None,
+        runtime: str | Runtime | None = None,
+        random: int = SAMPLES,
+        seed: int = 0,
+    ) -> None:
+        self._engine = engine_named(runtime)
+        self._samples = make_samples(model, data, random, seed)
+        self._original = self._accepted = self._run(model)
+        self._last: Model | None = None
+        self._exactness = Exactness.EXACT
+
+    def __call__(self, before: Model, after: Model, exactness: Exactness) -> str | None:
+        """None, or which output differs by how much."""
+        actual = self._run(after)
+        errors = compare_samples(self._accepted, actual, Tolerance.of(exactness))
+        difference = next((error.sentence for error in errors if not error.holds), None)
+        if difference is None:
+            self._accepted = actual
+            self._exactness = max(self._exactness, exactness)
+        return difference
+
+    def report(self, model: Model) -> VerificationReport:
+        """The optimised `model` against the original, on the same samples."""
+        errors = compare_samples(self._original, self._run(model), Tolerance.of(self._exactness))
+        report = VerificationReport(self._engine.name, len(self._samples), errors)
+        report.warnings = _flat_outputs(errors)
+        return report
+
+    def _run(self, model: Model) -> list[dict[str, Any]]:
+        inputs = signature_of(model).inputs
+        return [
+            self._engine.run(model, {name: array for name, array in sample.items() if name in inputs})
+            for sample in self._samples
+        ]
