@@ -55,7 +55,7 @@ class MalformedError(Error):
         """The same error with the file named, if it was not yet."""
         if self.source:
             return self
-        return MalformedError(self.reason, source=source, node=self.node, field=self.field, offset=self.offset)
+        return type(self)(self.reason, source=source, node=self.node, field=self.field, offset=self.offset)
 
 
 class ResourceError(MalformedError):

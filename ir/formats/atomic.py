@@ -120,9 +120,15 @@ def directory_written_atomically(path: str | os.PathLike[str], *, overwrite: boo
         os.mkdir(made)
         yield made
         _sync_tree(made)
+        old = os.path.join(scratch, "old")
         if exists:
-            os.rename(target, os.path.join(scratch, "old"))
-        os.rename(made, target)
+            os.rename(target, old)
+        try:
+            os.rename(made, target)
+        except BaseException:
+            if exists:
+                os.rename(old, target)
+            raise
         sync_directory(folder)
 
 

@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 from graphopt.ir.attributes import AttributePlaceholder, FunctionRef, SingleFloat
-from graphopt.ir.errors import MalformedError
+from graphopt.ir.errors import MalformedError, ResourceError
 from graphopt.ir.formats import wire
 from graphopt.ir.formats.shape_proto import read_shape
 from graphopt.ir.formats.tensor_proto import TensorReader
@@ -34,18 +34,34 @@ _ENTRY_FIELDS = {1: "key", 2: "value"}
 _FUNC_FIELDS = {1: "name", 2: "attr"}
 _SINGLE = struct.Struct("<f")
 SHARED_BYTES = 256  # entries up to this size are remembered
-SHARED_COUNT = 1 << 16
+SHARED_COUNT = 1 << 14  # at a time
 _VALUE_DEPTH = 4  # GraphDef, NodeDef, map entry, AttrValue
+
+
+class ItemBudget:
+    """Bounds what a small file may claim: outputs of nodes, elements of lists, functions."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, file_size: int):
+        self.left = (1 << 18) + file_size // 16
+
+    def take(self, count: int) -> None:
+        """Claim `count` items. Raises `ResourceError` when there are no more."""
+        self.left -= count
+        if self.left < 0:
+            raise ResourceError("the file claims more outputs or list elements than one of its size can use")
 
 
 class AttributeReader:
     """Decodes the attributes of one mapped file."""
 
-    __slots__ = ("_entries", "buffer", "mapping", "tensors")
+    __slots__ = ("_entries", "budget", "buffer", "mapping", "tensors")
 
     def __init__(self, mapping: Mapping):
         self.mapping, self.buffer = mapping, mapping.buffer
         self.tensors = TensorReader(mapping)
+        self.budget = ItemBudget(len(mapping))
         self._entries: dict[bytes, tuple[str, Any]] = {}
 
     def entry(self, start: int, stop: int, depth: int = _VALUE_DEPTH) -> tuple[str, Any]:
@@ -57,7 +73,9 @@ class AttributeReader:
         if found is None:
             found = self._entry(start, stop, depth)
             # Depth is a property of the place, not of the bytes: what nests is checked each time.
-            if len(self._entries) < SHARED_COUNT and is_shareable(found[1]):
+            if is_shareable(found[1]):
+                if len(self._entries) >= SHARED_COUNT:
+                    self._entries.clear()
                 self._entries[raw] = found
         return found
 
@@ -122,6 +140,8 @@ class AttributeReader:
             if number and tag >> 3 != number:
                 raise MalformedError("a list holds values of two kinds", field="list", offset=start)
             number = tag >> 3
+            if tag in (0x12, 0x3A, 0x42, 0x4A):
+                self.budget.take(1)
             if tag == 0x12:
                 items.append(bytes(buffer[value:end]))
             elif tag == 0x3A:
@@ -132,6 +152,8 @@ class AttributeReader:
                 items.append(self._function(value, end, depth + 1))
             else:
                 items.extend(self._numbers(tag, value, end))
+        if number in (3, 4, 5, 6):
+            self.budget.take(len(items) // 4)
         return tuple(items)
 
     def _numbers(self, tag: int, value: int, end: int) -> list[Any]:
@@ -200,7 +222,7 @@ def is_shareable(value: Any) -> bool:
 def within(error: MalformedError, field: str) -> MalformedError:
     """The same error, placed within `field`."""
     inner = f"{field}.{error.field}" if error.field else field
-    return MalformedError(error.reason, source=error.source, node=error.node, field=inner, offset=error.offset)
+    return type(error)(error.reason, source=error.source, node=error.node, field=inner, offset=error.offset)
 
 
 def _refuse(tag: int, once: tuple[int, ...], known: dict[int, str], what: str, offset: int) -> None:

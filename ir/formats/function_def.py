@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from graphopt.ir.attributes import AttributePlaceholder
 from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats import wire
-from graphopt.ir.formats.attr_value import read_dtype, within
+from graphopt.ir.formats.attr_value import read_dtype
 from graphopt.ir.formats.graph_wiring import BodyWiring
 from graphopt.ir.formats.node_def import NodeReader, check_name
 from graphopt.ir.model import ARGUMENT, Function
-from graphopt.ir.ops.interfaces import Argument, Interface
+from graphopt.ir.ops.interfaces import Argument, Interface, interface
 from graphopt.ir.types import UNKNOWN_DTYPE, UNKNOWN_TYPE, DType, unshaped
 from graphopt.ir.value import Node, Value
 
@@ -33,6 +33,7 @@ _FIELDS = {
 }
 _SIGNATURE_FIELDS = {1: "name", 2: "input_arg", 3: "output_arg", 4: "attr", 20: "control_output"}
 _ARGUMENT_FIELDS = {1: "name", 3: "type", 4: "type_attr", 5: "number_attr", 6: "type_list_attr", 16: "is_ref"}
+FUNCTION_ITEMS = 8  # what a function counts for in the budget of a file
 RESOURCE_ID = "_resource_arg_unique_id"
 
 
@@ -94,6 +95,11 @@ class FunctionReader:
         if span is None:
             raise MalformedError("a function has no signature", field="signature", offset=start)
         signature = self._signature(*span)
+        self.reader.budget.take(FUNCTION_ITEMS)
+        if interface(signature.name) is not None:
+            raise MalformedError(
+                f"function '{printable(signature.name)}' has the name of an operator", field="library", offset=start
+            )
         if signature.name in self.reader.library:
             raise MalformedError(f"the library has two functions '{printable(signature.name)}'", offset=start)
         self.reader.library[signature.name] = signature.interface
@@ -134,8 +140,8 @@ class FunctionReader:
         inputs, outputs = (
             tuple(_declared(argument, extras) for argument, extras in arguments[number].items()) for number in (2, 3)
         )
-        interface = Interface(name, inputs, outputs, kinds, defaults, True, False)
-        return SignatureDef(name, arguments[2], arguments[3], controls, b"".join(raw), interface)
+        declared = Interface(name, inputs, outputs, kinds, defaults, True, False)
+        return SignatureDef(name, arguments[2], arguments[3], controls, b"".join(raw), declared)
 
     def _argument(self, start: int, stop: int) -> tuple[str, ArgumentExtras]:
         texts: dict[int, str] = {}
@@ -184,7 +190,10 @@ class FunctionReader:
         try:
             return self._function(signature, start, stop)
         except MalformedError as error:
-            raise within(error, f"function '{printable(signature.name, 80)}'") from None
+            reason = f"in function '{printable(signature.name, 80)}': {error.reason}"
+            raise type(error)(
+                reason, source=error.source, node=error.node, field=error.field, offset=error.offset
+            ) from None
 
     def _function(self, signature: SignatureDef, start: int, stop: int) -> Function:
         reader, buffer = self.reader, self.buffer

@@ -70,6 +70,7 @@ class Wiring:
                 else:
                     found = self.find(text)
                     if found is not None:
+                        self.reader.budget.take(len(found) - 1)
                         values += found
                         continue
                 if is_last:

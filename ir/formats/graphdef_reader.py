@@ -12,6 +12,7 @@ from graphopt.ir.formats import wire
 from graphopt.ir.formats.function_def import METADATA, FunctionReader, refuse_call_cycles
 from graphopt.ir.formats.graph_wiring import Wiring
 from graphopt.ir.formats.node_def import NodeReader
+from graphopt.ir.formats.opaque import check_debug_info
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Mapping
@@ -45,6 +46,7 @@ class GraphReader:
         self.functions = FunctionReader(self.nodes)
         self.model = Model(Graph())
         self.extras = GraphExtras()
+        self.kept: dict[str, list[bytes]] = {"raw": [], "library": [], "versions": []}
         self.gradients: dict[str, str] = {}
 
     def read(self, start: int, end: int) -> Model:
@@ -62,8 +64,9 @@ class GraphReader:
             name = printable(next(iter(self.gradients)))
             raise MalformedError(f"a gradient is given for '{name}', which is no function", field="library.gradient")
         refuse_call_cycles(model.functions)
-        if self.extras != GraphExtras():
-            model.metadata[METADATA] = self.extras
+        extras = self.extras._replace(**{name: b"".join(kept) for name, kept in self.kept.items()})
+        if extras != GraphExtras():
+            model.metadata[METADATA] = extras
         return model
 
     def _other_fields(self, start: int, end: int) -> list[tuple[int, int, int]]:
@@ -91,19 +94,23 @@ class GraphReader:
             self._versions(value, stop)
         elif tag == 0x18 and not extras.version:
             self.extras = extras._replace(version=wire.signed32(value))
+        elif tag == 0x1A:
+            raise MalformedError(
+                "this is not a GraphDef; it looks like a MetaGraphDef, as .meta files hold: give the SavedModel's "
+                "directory, or freeze the model into a GraphDef",
+                offset=value,
+            )
         elif tag in (0x12, 0x18, 0x22):
             raise MalformedError("is given twice", field=_FIELDS[tag >> 3], offset=value)
         else:
-            if tag != 0x2A:
+            if tag == 0x2A:
+                check_debug_info(bytes(self.buffer[value:stop]), value)
+            else:
                 wire.unexpected(tag, _FIELDS, value)
-            self._keep(tag, value, stop)
+            self._keep("raw", tag, value, stop)
 
-    def _keep(self, tag: int, value: int, stop: int) -> None:
-        if tag == 0x2A:
-            from graphopt.ir.formats.opaque import check_debug_info
-
-            check_debug_info(bytes(self.buffer[value:stop]), value)
-        self.extras = self.extras._replace(raw=self.extras.raw + field_bytes(self.buffer, tag, value, stop))
+    def _keep(self, place: str, tag: int, value: int, stop: int) -> None:
+        self.kept[place].append(field_bytes(self.buffer, tag, value, stop))
 
     def _versions(self, start: int, stop: int) -> None:
         numbers = {1: 0, 2: 0}
@@ -123,8 +130,7 @@ class GraphReader:
                 raise MalformedError("is given twice", field=f"versions.{_VERSION_FIELDS[tag >> 3]}", offset=start)
             else:
                 wire.unexpected(tag, _VERSION_FIELDS, start)
-                kept = self.extras.versions + field_bytes(self.buffer, tag, value, end)
-                self.extras = self.extras._replace(versions=kept)
+                self._keep("versions", tag, value, end)
         self.model.versions = (numbers[1], numbers[2], tuple(bad))
 
     def _library(self, start: int, stop: int) -> None:
@@ -143,8 +149,7 @@ class GraphReader:
                     wire.unexpected(tag, _LIBRARY_FIELDS, value)
                 else:
                     self.functions.text_entry(value, end, "library.registered_gradients")
-                kept = self.extras.library + field_bytes(self.buffer, tag, value, end)
-                self.extras = self.extras._replace(library=kept)
+                self._keep("library", tag, value, end)
 
 
 def field_bytes(buffer: wire.Buffer, tag: int, value: int, stop: int) -> bytes:

@@ -244,7 +244,11 @@ class FunctionWriter:
             found = [f"{name}:{place}" for name, _, count in layout.ports for place in range(count)]
             called = self.writer.model.functions.get(node.op_type)
             if not found and called is not None:
-                found = [f"{name}:0" for name in called.output_names]
+                places: dict[str, int] = {}
+                found = []
+                for name in called.output_names:
+                    places[name] = places.get(name, -1) + 1
+                    found.append(f"{name}:{places[name]}")
             self._ports[key] = found
         return found
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from graphopt.ir.attributes import FunctionRef
-from graphopt.ir.errors import MalformedError, ResourceError
+from graphopt.ir.errors import MalformedError
 from graphopt.ir.formats import wire
-from graphopt.ir.formats.attr_value import SHARED_COUNT, AttributeReader, is_shareable
+from graphopt.ir.formats.attr_value import AttributeReader, is_shareable
 from graphopt.ir.formats.op_layout import Layout, layout_of
+from graphopt.ir.formats.opaque import check_node_fields
 from graphopt.ir.model import function_references
 from graphopt.ir.ops.interfaces import Interface, interface
 from graphopt.ir.tensors import Mapping, Tensor
@@ -31,6 +32,7 @@ _FIELDS = {
     7: "experimental_type",
 }
 TEMPLATE_BYTES = 1024  # bytes after the inputs up to which they are remembered
+TEMPLATE_COUNT = 1 << 13  # templates that are remembered at a time
 QUICK_BYTES = 4096  # nodes up to this size take the quick path
 OUTPUT_LIMIT = 1 << 16  # outputs of one node beyond which an index is taken for nonsense
 
@@ -57,28 +59,13 @@ class Template:
         self.callees = _callees(op, attrs)
 
 
-class OutputBudget:
-    """Bounds the outputs that nodes may claim, so that a small file cannot ask for any amount of memory."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, file_size: int):
-        self.left = (1 << 18) + file_size // 16
-
-    def take(self, count: int) -> None:
-        """Claim `count` outputs. Raises `ResourceError` when there are no more."""
-        self.left -= count
-        if self.left < 0:
-            raise ResourceError("the nodes claim more outputs than a file of this size can use")
-
-
 class NodeReader:
     """Reads the NodeDefs of one mapped file, in the main graph and in function bodies."""
 
     def __init__(self, mapping: Mapping):
         self.mapping, self.buffer = mapping, mapping.buffer
         self.attributes = AttributeReader(mapping)
-        self.budget = OutputBudget(len(mapping))
+        self.budget = self.attributes.budget
         self.library: dict[str, Interface] = {}  # functions that nodes may call as if they were operators
         self.templates: dict[bytes, dict[bytes, Template]] = {}
         self.callees: dict[Callee, None] = {}  # what the nodes made since the last reset refer to
@@ -173,8 +160,11 @@ class NodeReader:
     def remembered(self, op: bytes, start: int, stop: int, tail: bytes) -> Template:
         """`template`, kept for later nodes with the same operator and the same bytes after the inputs."""
         template = self.template(op.decode(), start, stop, is_tail=True)
-        is_small = len(tail) <= TEMPLATE_BYTES and self._count < SHARED_COUNT and template.extras is None
-        if is_small and all(is_shareable(value) for value in template.attrs.values()):
+        is_plain = template.extras is None and all(is_shareable(value) for value in template.attrs.values())
+        if is_plain and len(tail) <= TEMPLATE_BYTES:
+            if self._count >= TEMPLATE_COUNT:
+                self.templates.clear()
+                self._count = 0
             self.templates.setdefault(op, {})[tail] = template
             self._count += 1
         return template
@@ -207,13 +197,12 @@ class NodeReader:
         return node.outputs[index]
 
     def _checked(self, raw: list[bytes]) -> bytes:
-        from graphopt.ir.formats.opaque import check_node_fields
-
         fields = b"".join(raw)
         if fields not in self._debug:
             check_node_fields(fields)
-            if len(self._debug) < SHARED_COUNT:
-                self._debug[fields] = None
+            if len(self._debug) >= TEMPLATE_COUNT:
+                self._debug.clear()
+            self._debug[fields] = None
         return fields
 
 

@@ -1,29 +1,30 @@
-"""Fields that are carried without being understood: checked to be well-formed, then kept as bytes."""
+"""Fields that are carried without being understood: checked to be well-formed, then kept as bytes.
+
+The protobuf runtime checks them, and is imported only when there are any.
+"""
 
 from __future__ import annotations
-
-from google.protobuf.message import DecodeError, Message
 
 from graphopt.ir.errors import MalformedError
 
 
-def check(message: type[Message], raw: bytes, field: str, offset: int | None = None) -> None:
-    """Raise `MalformedError` unless `raw` is a serialised `message`."""
+def check_message(name: str, raw: bytes, field: str, offset: int | None = None) -> None:
+    """Raise `MalformedError` unless `raw` is a serialised message of type `name` of graph.proto."""
+    from google.protobuf.message import DecodeError
+
+    from graphopt.ir.formats.protos import graph_pb2
+
     try:
-        message.FromString(raw)
+        getattr(graph_pb2, name).FromString(raw)
     except DecodeError:
-        raise MalformedError(f"is no valid {message.DESCRIPTOR.name}", field=field, offset=offset) from None
+        raise MalformedError(f"is no valid {name}", field=field, offset=offset) from None
 
 
 def check_node_fields(raw: bytes) -> None:
     """Raise `MalformedError` unless `raw` are valid fields of a NodeDef."""
-    from graphopt.ir.formats.protos.graph_pb2 import NodeDef
-
-    check(NodeDef, raw, "experimental fields")
+    check_message("NodeDef", raw, "experimental_debug_info or experimental_type")
 
 
 def check_debug_info(raw: bytes, offset: int) -> None:
     """Raise `MalformedError` unless `raw` is a GraphDebugInfo."""
-    from graphopt.ir.formats.protos.graph_pb2 import GraphDebugInfo
-
-    check(GraphDebugInfo, raw, "debug_info", offset)
+    check_message("GraphDebugInfo", raw, "debug_info", offset)

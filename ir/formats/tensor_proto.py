@@ -15,6 +15,7 @@ import numpy as np
 
 from graphopt.ir.errors import MalformedError, ResourceError
 from graphopt.ir.formats import wire
+from graphopt.ir.formats.opaque import check_message
 from graphopt.ir.formats.shape_proto import read_shape
 from graphopt.ir.formats.tensor_values import (
     CONTENT,
@@ -254,6 +255,8 @@ class TensorReader:
         if number != list_number(dtype):
             raise MalformedError(f"{row.name} cannot hold values of {dtype.name}", offset=tensor.offset)
         buffer = self.buffer
+        if row.element is None and dtype is not STRING:
+            check_message("TensorProto", bytes(tensor.raw()), row.name, tensor.start)
         count = sum(count_piece(buffer, number, *piece) for piece in tensor._pieces())
         if count % row.per_value:
             raise MalformedError("half a complex number is left over", field=row.name, offset=tensor.offset)

@@ -29,6 +29,7 @@ class ValueList(NamedTuple):
 
 
 CONTENT, FLOAT8 = 4, 18
+BLOCK = 1 << 20  # bytes of varints that are decoded at a time
 LISTS: dict[int, ValueList] = {
     5: ValueList("float_val", wire.FIXED32, np.dtype("<f4")),
     6: ValueList("double_val", wire.FIXED64, np.dtype("<f8")),
@@ -78,7 +79,7 @@ def _run(number: int, wire_type: int) -> re.Pattern[bytes]:
         wire.FIXED32: rb"[\x00-\xff]{4}",
         wire.FIXED64: rb"[\x00-\xff]{8}",
     }[wire_type]
-    return re.compile(rb"(?:" + tag + element + rb")+")
+    return re.compile(rb"(?:" + tag + element + rb"){1,4096}")  # bounded: each turn costs memory
 
 
 _RUNS = {n: _run(n, row.wire_type) for n, row in LISTS.items() if row.wire_type != wire.BYTES}
@@ -157,9 +158,12 @@ def decode_piece(buffer: wire.Buffer, number: int, is_packed: bool, start: int, 
         numbers = decode_varints(octets)
         return as_element(numbers if is_packed else numbers[1::2], row.element)
     if row.wire_type == wire.BYTES or is_packed:
-        return octets.view(row.element)
+        packed: Array = octets.view(row.element)
+        return packed
     width = row.element.itemsize
-    return np.ascontiguousarray(octets.reshape(-1, width + 1)[:, 1:]).view(row.element).reshape(-1)
+    untagged = np.ascontiguousarray(octets.reshape(-1, width + 1)[:, 1:])
+    elements: Array = untagged.view(row.element).reshape(-1)
+    return elements
 
 
 def as_element(numbers: Array, element: Any) -> Array:
@@ -170,6 +174,19 @@ def as_element(numbers: Array, element: Any) -> Array:
 
 def decode_varints(octets: Array) -> Array:
     """Every varint in `octets`, which ends with a whole one, as unsigned 64-bit numbers."""
+    numbers = []
+    position = 0
+    while len(octets) - position > BLOCK:
+        stop = position + BLOCK
+        while octets[stop - 1] >= 0x80:
+            stop -= 1
+        numbers.append(_decode_block(octets[position:stop]))
+        position = stop
+    numbers.append(_decode_block(octets[position:]))
+    return numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
+
+
+def _decode_block(octets: Array) -> Array:
     ends = np.flatnonzero(octets < 0x80)
     if len(ends) == len(octets):
         return octets.astype(np.uint64)
