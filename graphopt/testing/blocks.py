@@ -91,6 +91,8 @@ def with_constant(builder: Builder) -> Known | None:
     fixed = tuple(1 if dim is None else dim for dim in source.dims)
     shape = builder.pick(((), fixed[-1:], (1,) * len(fixed), fixed))
     data = np.clip(builder.numbers.standard_normal(shape), -2, 2).astype(np.float32)
+    if op in ("Maximum", "Minimum"):
+        data = (data * 0.1 * (source.high - source.low) + (source.high + source.low) / 2).astype(np.float32)
     if op == "RealDiv":
         data = (np.abs(data) + 0.5).astype(np.float32)
         bounds = _combined("Mul", (source.low, source.high), _bounds(1 / data))
@@ -115,7 +117,8 @@ def of_two(builder: Builder) -> Known | None:
     right = builder.operand(lambda known: known.dtype is FLOAT32 and known.dims == left.dims and known.magnitude < 100)
     if right is None:
         return None
-    op = builder.pick(("AddV2", "Mul", "Maximum", "Minimum", "SquaredDifference"))
+    joins = ("AddV2", "Mul", "Maximum", "Minimum", "SquaredDifference")
+    op = builder.pick(joins[:-1] if right.value is left.value else joins)
     bounds = _combined(op, (left.low, left.high), (right.low, right.high))
     if op == "SquaredDifference":
         bounds = 0.0, (left.magnitude + right.magnitude) ** 2
@@ -298,7 +301,7 @@ def cast(builder: Builder) -> Known | None:
         known = builder.node("Cast", [known.value], attrs, source.dims, dtype)
         before = dtype
     bounds = (0.0, 1.0) if BOOL in through else (source.low, source.high)
-    return builder.keep(known._replace(low=bounds[0], high=bounds[1], varies=source.varies))
+    return builder.keep(known._replace(low=bounds[0], high=bounds[1], varies=BOOL not in through))
 
 
 def rank_elements(builder: Builder) -> Known | None:

@@ -93,8 +93,7 @@ class Builder:
         fitting = [known for known in reversed(self.pool) if wanted(known)][:RECENT]
         if not fitting:
             return None
-        known = self.pick(fitting)
-        return self._squashed(known) if known.dtype is FLOAT32 and known.magnitude > LOUD else known
+        return self.quiet(self.pick(fitting))
 
     def floats(self, rank: int | None = None, *, exact: bool = False) -> Known | None:
         """A float value, of this rank, without rounding on its way."""
@@ -107,7 +106,10 @@ class Builder:
             )
         )
 
-    def _squashed(self, known: Known) -> Known:
+    def quiet(self, known: Known) -> Known:
+        """The value, squashed to between -1 and 1 if it could be large."""
+        if known.dtype is not FLOAT32 or known.magnitude <= LOUD:
+            return known
         scale = np.float32(2.0 / known.magnitude)
         scaled = self.node("Mul", [known.value, self.constant(scale)], {"T": FLOAT32}, known.dims)
         result = self.node("Tanh", [scaled.value], {"T": FLOAT32}, known.dims)

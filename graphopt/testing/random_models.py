@@ -11,7 +11,7 @@ from graphopt.ir.dimensions import Dim, SymbolicDim
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model
-from graphopt.ir.types import FLOAT32, DType, dereferenced
+from graphopt.ir.types import FLOAT32, INT32, DType, dereferenced
 from graphopt.ir.value import Value
 from graphopt.testing import blocks, call_blocks, layout_blocks
 from graphopt.testing.blocks import Block
@@ -62,15 +62,14 @@ def _input_dims(choices: Choices, batch: int | None) -> Dims:
 
 
 def _choose_outputs(builder: Builder, inputs: Sequence[Known]) -> None:
-    """One to three outputs: the last value that varies, then any others; an output is never a bare input."""
+    """One to three outputs: the last value that varies, the inputs' means added so that it surely does, and others.
+
+    No output is an input itself.
+    """
     made = [known for known in builder.pool if not known.value.is_input]
     lively = [known for known in made if known.varies and known.dtype is FLOAT32]
-    if not lively:
-        source = inputs[0]
-        tanh = builder.node("Tanh", [source.value], {"T": FLOAT32}, source.dims)
-        made = lively = [builder.keep(tanh)]
-    chosen = {lively[-1].value: None}
-    for _ in range(builder.choices.below(3)):
+    chosen = {_anchored(builder, lively[-1] if lively else inputs[0], inputs): None}
+    for _ in range(builder.choices.below(3) if made else 0):
         chosen[builder.pick(list(reversed(made))).value] = None
     graph = builder.graph
     outputs = []
@@ -84,6 +83,15 @@ def _choose_outputs(builder: Builder, inputs: Sequence[Known]) -> None:
     names = {f"y{place}": value for place, value in enumerate(outputs)}
     fed = {f"x{place}": known.value for place, known in enumerate(inputs)}
     builder.model.set_signature(fed, names)
+
+
+def _anchored(builder: Builder, known: Known, inputs: Sequence[Known]) -> Value:
+    known = builder.quiet(known)
+    for source in inputs:
+        axes = builder.constant(np.arange(len(source.dims), dtype=np.int32))
+        mean = builder.node("Mean", [source.value, axes], {"T": FLOAT32, "Tidx": INT32, "keep_dims": False}, ())
+        known = builder.node("AddV2", [known.value, mean.value], {"T": FLOAT32}, known.dims)
+    return known.value
 
 
 def random_feeds(model: Model, seed: int = 0, *, signature: str | None = None, unknown: int = 2) -> dict[str, Array]:
