@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from graphopt.ir.dimensions import Dim, symbol
+from graphopt.ir.errors import GraphError
 from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
 from graphopt.ir.infer_nodes import NodeTypes, Oracle
 from graphopt.ir.joins import join_shapes, join_types
@@ -135,8 +136,12 @@ class Inference:
         yield  # a generator, as in `Calls`
 
     def steps(self, graph: Graph) -> Step:
-        """Infer one graph, asking for bodies on the way."""
-        order = _ordered(graph)
+        """Infer one graph, asking for bodies on the way; in a graph with a cycle nothing."""
+        try:
+            order = _ordered(graph)
+        except GraphError as cycle:
+            self.types.note(next(iter(graph)), str(cycle))
+            return
         loops = [node for node in order if node.op in MERGES and any(_back_edges(node))]
         if not loops:
             yield from self._sweep(order, {}, graph)
@@ -199,7 +204,7 @@ class Inference:
                     continue
             elif op == CONSTANT:
                 held = node.attrs.get("value")
-                if isinstance(held, Tensor) and outputs:
+                if isinstance(held, Tensor) and outputs and outputs[0].type.dtype is held.dtype:
                     changed += self._refine(outputs[0], constant(held))
                     continue
             found: Sequence[TensorType]

@@ -127,7 +127,7 @@ class NodeTypes:
         op = node.op
         if op == CONSTANT:
             held = node.attrs.get("value")
-            if isinstance(held, Tensor):
+            if isinstance(held, Tensor) and node.attrs.get("dtype") is held.dtype and len(node.outputs) == 1:
                 return [self.constant(held)]
         plan = self.plans.get(op) or self.plan(op)
         outputs = node.outputs

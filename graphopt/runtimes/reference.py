@@ -281,7 +281,12 @@ def _abort(inputs: list[Any]) -> Sequence[Any]:
     raise RunError("the graph aborts the run")
 
 
+def _first(inputs: list[Any]) -> Sequence[Any]:
+    return inputs[:1]
+
+
 _EFFECTS: Mapping[str, Callable[[list[Any]], Sequence[Any]]] = {
+    "tf.LoopCond": _first,
     "tf.Assert": _assert,
     "tf.NoOp": _nothing,
     "tf.ControlTrigger": _nothing,
