@@ -12,6 +12,7 @@ from graphopt.ir.model import Function, Model, Signature
 from graphopt.ir.tensors import RepeatedTensor, Tensor
 from graphopt.ir.types import STRING, Shape
 from graphopt.ir.value import Node
+from graphopt.names import tensor_name
 
 SCHEMA = "graphopt/diff/v1"
 EXPANSION_BYTES = 1 << 28  # beyond which a compact tensor is not expanded to be compared
@@ -134,7 +135,7 @@ def _diff_nodes(node: Node, other: Node) -> dict[str, tuple[str, str]]:
 
 def _inputs(node: Node) -> list[str]:
     """Data inputs in order, then control inputs sorted: their order means nothing."""
-    data = ["" if value is None else f"{value.node.name}:{value.index}" for value in node.inputs]
+    data = ["" if value is None else tensor_name(value) for value in node.inputs]
     return data + sorted(f"^{control.name}" for control in node.control_inputs)
 
 
@@ -152,12 +153,18 @@ def _same_tensor(first: Tensor, second: Tensor) -> bool:
     """Equal in type, shape and bytes. One too large to expand counts as different from one stored otherwise."""
     if first.dtype is not second.dtype or first.shape != second.shape:
         return False
-    repeated = isinstance(first, RepeatedTensor) and isinstance(second, RepeatedTensor)
-    if repeated and first.dtype is not STRING and first.leading.tobytes() == second.leading.tobytes():
+    if _same_leading(first, second):
         return True
     if max(first.nbytes, second.nbytes) > EXPANSION_BYTES and first.stored_bytes != second.stored_bytes:
         return False
     return first.fingerprint() == second.fingerprint()
+
+
+def _same_leading(first: Tensor, second: Tensor) -> bool:
+    """Two repeated values whose leading elements agree, so that nothing need be expanded."""
+    if not isinstance(first, RepeatedTensor) or not isinstance(second, RepeatedTensor) or first.dtype is STRING:
+        return False
+    return first.leading.tobytes() == second.leading.tobytes()
 
 
 def _shown(attrs: Mapping[str, Any], name: str) -> str:

@@ -134,7 +134,7 @@ def _find_inputs(sources: Mapping[Node, None], is_given: bool, found: Discovery)
                 )
         return
     for node in sources:
-        if node not in needed:
+        if node not in needed and node.op != "tf._Arg":
             found.set_aside[node.name] = "a source that no output depends on"
         elif is_optional_source(node) and node.output.dtype is BOOL:
             found.set_aside[node.name] = "a flag that has a default, which is kept"
@@ -143,7 +143,7 @@ def _find_inputs(sources: Mapping[Node, None], is_given: bool, found: Discovery)
             for value in node.outputs:
                 if value.use_count or len(node.outputs) == 1:
                     found.inputs[value.name] = value
-                    found.reasons[value.name] = f"{reason} that the outputs depend on"
+                    found.reasons[value.name] = f"{reason} that the outputs depend on" if node in needed else reason
 
 
 # Outputs ------------------------------------------------------------------------------------------------------
@@ -160,7 +160,9 @@ def _find_outputs(graph: Graph, sources: Mapping[Node, None], found: Discovery) 
         return
     fed = _downstream(sources)
     candidates = list(_candidates(graph, fed if sources else None))
-    chosen = next((c for c in (_at_doubt(candidates, doubt) for doubt in DOUBTS) if c), [])
+    chosen: dict[tuple[Node, Doubt], None] = next(
+        (c for c in (_at_doubt(candidates, doubt) for doubt in DOUBTS) if c), {}
+    )
     for node, doubt in candidates:
         for value in primary_outputs(node):
             if (node, doubt) in chosen:

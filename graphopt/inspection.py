@@ -16,6 +16,7 @@ from graphopt.ir.ops import find
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import DType
 from graphopt.ir.value import Node, Value
+from graphopt.names import tensor_name
 from graphopt.roles import CONSTANTS, VARIABLES, is_aside, is_source
 
 SCHEMA = "graphopt/inspect/v1"
@@ -147,8 +148,7 @@ def _signature(name: str, signature: Signature) -> SignatureFacts:
 def _port(name: str, value: Value, signature: Signature) -> Port:
     dims = value.shape.dims
     shape = None if dims is None else [dim if isinstance(dim, int) or dim is None else str(dim) for dim in dims]
-    tensor = f"{value.node.name}:{value.index}"
-    return Port(name, tensor, value.dtype.name, shape, signature.reasons.get(name, ""))
+    return Port(name, tensor_name(value), value.dtype.name, shape, signature.reasons.get(name, ""))
 
 
 def _set_aside(model: Model) -> dict[str, str]:

@@ -30,6 +30,11 @@ def find_value(graph: Graph, name: str) -> Value:
     raise UsageError(f"there is no tensor '{printable(name)}': node '{printable(base)}' ({node.op}) has {has}")
 
 
+def tensor_name(value: Value) -> str:
+    """The name with its port, always: `conv:0`."""
+    return f"{value.node.name}:{value.index}"
+
+
 def close_names(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing if no known name is close."""
     names = list(known)

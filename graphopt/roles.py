@@ -44,13 +44,12 @@ ASIDE = _operators(
     AudioSummaryV2 TensorSummary TensorSummaryV2 MergeSummary WriteSummary WriteScalarSummary
     WriteHistogramSummary WriteImageSummary WriteAudioSummary WriteGraphSummary WriteRawProtoSummary Save SaveV2
     SaveSlices Restore RestoreV2 RestoreSlice ShardedFilename MergeV2Checkpoints Assign AssignAdd AssignSub
-    AssignVariableOp AssignAddVariableOp AssignSubVariableOp ScatterUpdate ScatterAdd ScatterSub
-    ResourceScatterAdd ResourceScatterUpdate InitializeTable InitializeTableV2 InitializeTableFromTextFile
-    InitializeTableFromTextFileV2 LookupTableImport LookupTableImportV2 LookupTableInsert LookupTableInsertV2
-    QueueEnqueue QueueEnqueueV2 QueueEnqueueMany QueueEnqueueManyV2 QueueClose QueueCloseV2 DestroyResourceOp
-    DeleteIterator MakeIterator WriteFile DebugNumericSummary _Retval _Send
-    _HostSend Send ControlTrigger CloseSummaryWriter FlushSummaryWriter SummaryWriter CreateSummaryFileWriter
-    CreateSummaryDbWriter
+    AssignVariableOp AssignAddVariableOp AssignSubVariableOp InitializeTable InitializeTableV2
+    InitializeTableFromTextFile InitializeTableFromTextFileV2 LookupTableImport LookupTableImportV2
+    LookupTableInsert LookupTableInsertV2 QueueEnqueue QueueEnqueueV2 QueueEnqueueMany QueueEnqueueManyV2
+    QueueClose QueueCloseV2 DestroyResourceOp DeleteIterator MakeIterator WriteFile DebugNumericSummary _Retval
+    _Send _HostSend Send ControlTrigger CloseSummaryWriter FlushSummaryWriter SummaryWriter
+    CreateSummaryFileWriter CreateSummaryDbWriter
     """
 )
 ASIDE_PREFIXES = ("tf.Apply", "tf.SparseApply", "tf.ResourceApply", "tf.ResourceSparseApply")
@@ -63,16 +62,19 @@ FIRST_ONLY = _operators(
     """
     FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 SoftmaxCrossEntropyWithLogits
     SparseSoftmaxCrossEntropyWithLogits Merge RefMerge
+    TensorArrayConcatV2 TensorArrayConcatV3 TensorListConcat TensorListConcatV2
     """
 )
 # Parts of a name's path that frameworks give to what they add for training.
 SCOPES: Mapping[str, str] = {
-    "gradients": "part of a gradient",
     "Regularizer": "a regularization loss",
     "Initializer": "an initial value",
     "save": "part of a saver",
     "report_uninitialized_variables": "reports on variables",
 }
+
+
+GRADIENTS = "gradients"  # the scope of what computes them
 
 
 class Doubt(NamedTuple):
@@ -88,12 +90,16 @@ LOOP_REMAINS = Doubt("left over from a loop or a branch")
 ORDER_ONLY = Doubt("other nodes only wait for it")
 NO_INPUT = Doubt("it depends on no input")
 VARIABLE = Doubt("it only reads a variable or table")
+GRADIENT = Doubt("part of a gradient")
 CONSTANT = Doubt("a constant that nothing reads")
-SOURCE = Doubt("a source that nothing reads", False)
+SOURCE = Doubt("a source that nothing reads")
 HANDLE = Doubt("a handle, which cannot be fetched", False)
 TRAINING = Doubt("training, saving, summary or a check", False)
-_SCOPED: Mapping[str, Doubt] = {scope: Doubt(reason, False) for scope, reason in SCOPES.items()}
-DOUBTS = (NONE, WATCHED, LOOP_REMAINS, NO_INPUT, ORDER_ONLY, VARIABLE, CONSTANT)
+_SCOPED: Mapping[str, Doubt] = {
+    GRADIENTS: GRADIENT,
+    **{scope: Doubt(reason, False) for scope, reason in SCOPES.items()},
+}
+DOUBTS = (NONE, WATCHED, LOOP_REMAINS, NO_INPUT, ORDER_ONLY, GRADIENT, VARIABLE, CONSTANT, SOURCE)
 """What makes an output, the best first: all values of the first doubt that any candidate has are chosen."""
 
 
@@ -119,7 +125,8 @@ def _is_aside(op: str) -> bool:
 
 def primary_outputs(node: Node) -> list[Value]:
     """The outputs that make sense to fetch: not handles, and of some operators only the first."""
-    values = node.outputs[:1] if node.op in FIRST_ONLY else node.outputs
+    only_first = node.op in FIRST_ONLY or (node.op == "tf.Svd" and node.attr("compute_uv") is False)
+    values = node.outputs[:1] if only_first else node.outputs
     return [value for value in values if not value.dtype.is_handle] or values[:1]
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphopt.ir.errors import MalformedError, UsageError, printable
+from graphopt.ir.infer import infer_model, infer_node
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
-from graphopt.ir.types import DType, Shape, dereferenced, dtype_of
+from graphopt.ir.types import DType, Shape, TensorType, dereferenced, dtype_of
 from graphopt.ir.value import Value
 from graphopt.names import close_names
 
@@ -66,16 +67,36 @@ def random_inputs(
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    inputs = signature_of(model, signature).input_values()
-    plans = [(name, value, _size(name, value, dimensions or {}), _bound(value)) for name, value in inputs.items()]
+    plans = [
+        (name, kind.dtype, _size(name, kind.shape.substitute(dimensions or {})), _bound(value, kind.dtype))
+        for name, (value, kind) in _typed_inputs(model, signature).items()
+    ]
     return [
-        {name: _draw(generator, name, value.dtype, shape, bound) for name, value, shape, bound in plans}
-        for _ in range(count)
+        {name: _draw(generator, name, dtype, shape, bound) for name, dtype, shape, bound in plans} for _ in range(count)
     ]
 
 
-def _size(name: str, value: Value, dimensions: Mapping[str, int]) -> tuple[int, ...]:
-    shape = value.shape.substitute(dimensions) if dimensions else value.shape
+def _typed_inputs(model: Model, signature: str | None) -> dict[str, tuple[Value, TensorType]]:
+    """The inputs with all that can be known of their types; `model` stays as it is."""
+    inputs = signature_of(model, signature).input_values()
+    typed = {name: (value, _type_of(value)) for name, value in inputs.items()}
+    if all(kind.shape.dims is not None and kind.dtype.code for _, kind in typed.values()):
+        return typed
+    copy = model.clone()  # an input in the midst of the graph: its type follows from what comes before it
+    infer_model(copy)
+    inferred = signature_of(copy, signature).input_values()
+    return {name: (value, inferred[name].type) for name, value in inputs.items()}
+
+
+def _type_of(value: Value) -> TensorType:
+    """The type a value has, or that its node declares."""
+    kind = value.type
+    if (kind.shape.dims is None or not kind.dtype.code) and not value.node.input_count:
+        return infer_node(value.node)[value.index]
+    return kind
+
+
+def _size(name: str, shape: Shape) -> tuple[int, ...]:
     if shape.dims is None:
         raise UsageError(f"the shape of input '{printable(name)}' is not known: give data instead of random inputs")
     image = len(shape.dims) == 4
@@ -109,9 +130,9 @@ def _draw(generator: Any, name: str, dtype: DType, shape: tuple[int, ...], bound
     return generator.integers(low, max(high, low + 1), shape).astype(dtype.numpy)
 
 
-def _bound(value: Value) -> int | None:
+def _bound(value: Value, dtype: DType) -> int | None:
     """For an integer input that indexes tables: the rows of the smallest."""
-    if not dereferenced(value.dtype).is_integer:
+    if not dereferenced(dtype).is_integer:
         return None
     bounds: list[int] = []
     pending, seen = [value], {value: None}
@@ -131,7 +152,8 @@ def _bound(value: Value) -> int | None:
 def _rows(table: Value, axis: Value | None) -> Iterator[int]:
     held = known_tensor(axis)
     place = int(held.numpy().reshape(-1)[0]) if held is not None and held.size == 1 else 0
-    shape: Shape = table.shape
+    weights = known_tensor(table)
+    shape = table.shape if weights is None else Shape(weights.shape)
     if shape.dims is not None and -len(shape.dims) <= place < len(shape.dims):
         size = shape.dims[place]
         if isinstance(size, int):
@@ -169,7 +191,7 @@ def split_samples(
     arrays: Mapping[str, Any], model: Model, *, source: str = "data", signature: str | None = None
 ) -> list[dict[str, np.ndarray[Any, Any]]]:
     """Arrays with a leading axis of samples as a list of samples. Raises `UsageError` where they do not fit."""
-    inputs = signature_of(model, signature).input_values()
+    inputs = _typed_inputs(model, signature)
     named = {name.removesuffix(":0"): array for name, array in arrays.items()}
     wanted = {name.removesuffix(":0"): name for name in inputs}
     where = printable(source)
@@ -180,7 +202,7 @@ def split_samples(
     missing = [name for name in wanted if name not in named]
     if missing:
         raise UsageError(f"{where}: there is no array for input '{printable(missing[0])}'")
-    fitted = {original: _fit(named[name], inputs[original], name, where) for name, original in wanted.items()}
+    fitted = {original: _fit(named[name], inputs[original][1], name, where) for name, original in wanted.items()}
     counts = {name: len(array) for name, array in fitted.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"'{printable(name)}' {count}" for name, count in counts.items())
@@ -191,17 +213,17 @@ def split_samples(
     return [{name: array[place] for name, array in fitted.items()} for place in range(count)]
 
 
-def _fit(array: Any, value: Value, name: str, where: str) -> Any:
+def _fit(array: Any, kind: TensorType, name: str, where: str) -> Any:
     """`array` in the type of the input, after checking that its shape is (samples, *shape of the input)."""
     import numpy as np
 
     array = np.asarray(array)
-    if array.ndim == 0 or Shape(array.shape[1:]).merged(value.shape) is None:
+    if array.ndim == 0 or Shape(array.shape[1:]).merged(kind.shape) is None:
         raise UsageError(
-            f"{where}: array '{printable(name)}' of shape {list(array.shape)} does not fit (samples, *{value.shape}); "
+            f"{where}: array '{printable(name)}' of shape {list(array.shape)} does not fit (samples, *{kind.shape}); "
             "its first axis counts samples, before the batch of the input itself"
         )
-    wanted = dereferenced(value.dtype)
+    wanted = dereferenced(kind.dtype)
     try:
         given = dtype_of(array)
     except TypeError as error:
@@ -221,7 +243,7 @@ def _casts(array: Any, wanted: DType) -> bool:
         return bool((array == array.astype(wanted.numpy)).all())
     if wanted.is_float:
         return array.dtype.kind in "fiub" or array.dtype.itemsize <= 2
-    return np.can_cast(array.dtype, wanted.numpy, "safe")
+    return wanted.numpy is not None and np.can_cast(array.dtype, wanted.numpy, "safe")
 
 
 def _as_bytes(array: Any) -> Any:

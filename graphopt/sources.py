@@ -11,6 +11,7 @@ from graphopt.ir.errors import MalformedError, UsageError, printable
 from graphopt.ir.formats import graphdef
 from graphopt.ir.formats.sniff import is_text, refuse_others
 from graphopt.ir.model import Model
+from graphopt.names import tensor_name
 
 STDIN = "-"
 
@@ -43,7 +44,7 @@ def _named(model: Model, which: str) -> dict[str, str]:
     """What the first signature says already, for the side that the caller leaves open."""
     signature = next(iter(model.signatures.values()))
     values = signature.input_values() if which == "inputs" else signature.output_values()
-    return {key: f"{value.node.name}:{value.index}" for key, value in values.items()}
+    return {key: tensor_name(value) for key, value in values.items()}
 
 
 def _read(source: Any) -> Model:

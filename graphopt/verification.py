@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from graphopt.accuracy import OutputError, Tolerance, compare_samples
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
+from graphopt.ir.value import Node
+from graphopt.names import tensor_name
 from graphopt.passes.base import Exactness
 from graphopt.samples import Samples, random_inputs, read_samples, signature_of, split_samples
 
@@ -25,8 +27,9 @@ SAMPLES = 3  # random samples where the caller gives neither data nor a number
 class VerificationReport:
     """How far the second model's outputs are from the first's.
 
-    `layers` compares, where asked for, every tensor both models have, in the order of the second, and
-    `first_divergence` names the first of them outside the tolerance.
+    `layers` compares, where asked for, every tensor both models have, in the order of the second. A rewrite may give
+    a tensor of the same name another meaning, so `first_divergence` is the first from which a difference reaches an
+    output that does not hold; it is None where all outputs hold.
     """
 
     runtime: str
@@ -74,8 +77,8 @@ def verify(
     Raises `UsageError` where the models' inputs or outputs do not correspond.
     """
     reference, candidate = loaded(first), loaded(second)
-    engine = engine_named(runtime)
     samples = make_samples(reference, data, random, seed)
+    engine = engine_named(runtime)
     names = _correspondence(reference, candidate)
     tolerance = Tolerance(rtol, atol)
     expected = [engine.run(reference, sample) for sample in samples]
@@ -87,7 +90,7 @@ def verify(
     report = VerificationReport(engine.name, len(samples), compare_samples(expected, actual, tolerance))
     report.warnings = [*names.notes, *_flat_outputs(report.outputs)]
     if per_layer:
-        _compare_layers(report, reference, candidate, samples, renamed, engine, tolerance)
+        _compare_layers(report, (reference, candidate), (samples, renamed), engine, tolerance, names.outputs)
     return report
 
 
@@ -174,27 +177,44 @@ def _flat_outputs(outputs: Sequence[OutputError]) -> list[str]:
 
 def _compare_layers(
     report: VerificationReport,
-    reference: Model,
-    candidate: Model,
-    samples: Samples,
-    renamed: Sequence[Mapping[str, Any]],
+    models: tuple[Model, Model],
+    samples: tuple[Samples, Samples],
     engine: Runtime,
     tolerance: Tolerance,
+    names: Mapping[str, str],
 ) -> None:
     """Compare every tensor that both models have under one name, in the order of the second model."""
-    expected = [engine.run_all(reference, sample) for sample in samples]
-    actual = [engine.run_all(candidate, sample) for sample in renamed]
-    order = [f"{value.node.name}:{value.index}" for node in _in_order(candidate) for value in node.outputs]
+    candidate = models[1]
+    expected, actual = (
+        [engine.run_all(model, sample) for sample in fed] for model, fed in zip(models, samples, strict=True)
+    )
+    order = [tensor_name(value) for node in _in_order(candidate) for value in node.outputs]
     shared = [name for name in order if name in expected[0] and name in actual[0]]
     alike = [name for name in shared if expected[0][name].shape == actual[0][name].shape]
     alike = [name for name in alike if expected[0][name].dtype == actual[0][name].dtype]
-    picked = [[{name: run[name] for name in alike} for run in runs] for runs in (expected, actual)]
-    report.layers = compare_samples(*picked, tolerance)
-    report.first_divergence = next((layer.name for layer in report.layers if not layer.holds), None)
+    left, right = ([{name: run[name] for name in alike} for run in runs] for runs in (expected, actual))
+    report.layers = compare_samples(left, right, tolerance)
+    report.first_divergence = _first_divergence(report, candidate, names)
 
 
-def _in_order(model: Model) -> Any:
+def _in_order(model: Model) -> list[Node]:
     return signature_of(model).graph.topological_order()
+
+
+def _first_divergence(report: VerificationReport, candidate: Model, names: Mapping[str, str]) -> str | None:
+    """Walk back from the outputs that do not hold through tensors that differ, or that only one model has."""
+    wrong = {layer.name: None for layer in report.layers if not layer.holds}
+    right = {layer.name: None for layer in report.layers if layer.holds}
+    outputs = signature_of(candidate).output_values()
+    pending = [outputs[names[output.name]] for output in report.outputs if not output.holds]
+    seen = dict.fromkeys(pending)
+    while pending:
+        for source in pending.pop().node.inputs:
+            if source is not None and source not in seen and tensor_name(source) not in right:
+                seen[source] = None
+                pending.append(source)
+    reached = (value for node in _in_order(candidate) for value in node.outputs if value in seen and node.input_count)
+    return next((tensor_name(value) for value in reached if tensor_name(value) in wrong), None)
 
 
 # During a run of passes ---------------------------------------------------------------------------------------
@@ -216,8 +236,8 @@ class NumericComparison:
         random: int = SAMPLES,
         seed: int = 0,
     ) -> None:
-        self._engine = engine_named(runtime)
         self._samples = make_samples(model, data, random, seed)
+        self._engine = engine_named(runtime)
         self._original = self._accepted = self._run(model)
         self._last: Model | None = None
         self._exactness = Exactness.EXACT

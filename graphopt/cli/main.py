@@ -80,8 +80,10 @@ def _no_such_verb(verb: str) -> int:
 
 
 def _run(verb: str, arguments: list[str]) -> int:
+    import os
     from importlib import import_module
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # should the verb need TensorFlow: errors alone
     from graphopt.cli.arguments import VerbParser, add_common
     from graphopt.cli.console import Console
 

@@ -53,7 +53,7 @@ def _add_input(archive: zipfile.ZipFile, place: int, path: str) -> dict[str, Any
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-    entry = {"path": os.path.abspath(path), "bytes": size, "sha256": digest}
+    entry: dict[str, Any] = {"path": os.path.abspath(path), "bytes": size, "sha256": digest}
     if size <= COPY_LIMIT:
         entry["copy"] = f"inputs/{place}{os.path.splitext(path)[1]}"
         archive.write(path, entry["copy"])

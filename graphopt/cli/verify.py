@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from graphopt.cli.arguments import add_json, add_names, positive, tolerance
 from graphopt.cli.console import Console
+from graphopt.ir.errors import printable
 from graphopt.report.tables import Table
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def _print(report: VerificationReport, console: Console) -> None:
         console.result("")
     console.table(_table("output", report.outputs))
     if report.layers:
-        diverged = report.first_divergence or "none"
-        console.result(f"first diverging tensor: {diverged}")
+        console.result(f"first diverging tensor: {printable(report.first_divergence or 'none')}")
     over = f"over {report.samples} samples ({report.runtime})"
     console.result(f"the outputs agree {over}" if report.holds else f"the outputs differ {over}: {report.difference}")
 
