@@ -47,8 +47,14 @@ FAMILIES = (
     "graphopt.ir.ops.tf_scatter",
     "graphopt.ir.ops.tf_set",
     "graphopt.ir.ops.tf_convolution",
+    "graphopt.ir.ops.tf_pooling",
+    "graphopt.ir.ops.tf_normalization",
     "graphopt.ir.ops.tf_nn",
     "graphopt.ir.ops.tf_image",
+    "graphopt.ir.ops.tf_fused",
+    "graphopt.ir.ops.tf_color",
+    "graphopt.ir.ops.tf_detection",
+    "graphopt.ir.ops.tf_audio",
     "graphopt.ir.ops.tf_linalg",
     "graphopt.ir.ops.tf_einsum",
     "graphopt.ir.ops.tf_diagonal",
@@ -63,6 +69,7 @@ FAMILIES = (
     "graphopt.ir.ops.tf_rnn",
     "graphopt.ir.ops.tf_sparse",
     "graphopt.ir.ops.tf_gradients",
+    "graphopt.ir.ops.tf_training",
 )
 
 

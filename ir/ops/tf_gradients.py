@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.ir.dimensions import divide, subtract
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
 from graphopt.ir.ops.registry import Evaluation, Trait, register
 from graphopt.ir.ops.tf_windows import widened
@@ -24,6 +25,27 @@ def _alike(context: InferenceContext) -> Sequence[Shape]:
     if merged is None:
         raise InferenceError(f"shapes {context.shape(0)} and {context.shape(1)} differ")
     return [merged]
+
+
+def _mirror_pad_shape(context: InferenceContext) -> Sequence[Shape]:
+    """The padding comes off again."""
+    shape, paddings = context.shape(0), context.constant_ints(1)
+    if shape.dims is None or paddings is None:
+        return [shape if shape.dims is None else Shape((None,) * len(shape.dims))]
+    if len(paddings) != 2 * len(shape.dims):
+        raise InferenceError(f"{len(paddings)} paddings do not fit shape {shape}")
+    pads = [paddings[2 * axis] + paddings[2 * axis + 1] for axis in range(len(shape.dims))]
+    return [Shape(subtract(dim, pad) for dim, pad in zip(shape.dims, pads, strict=True))]
+
+
+def _tile_shape(context: InferenceContext) -> Sequence[Shape]:
+    """One of the tiles."""
+    shape, multiples = context.shape(0), context.constant_ints(1)
+    if shape.dims is None or multiples is None:
+        return [shape if shape.dims is None else Shape((None,) * len(shape.dims))]
+    if len(multiples) != len(shape.dims):
+        raise InferenceError(f"{len(multiples)} multiples do not fit shape {shape}")
+    return [Shape(divide(dim, many) for dim, many in zip(shape.dims, multiples, strict=True))]
 
 
 def _elementwise(function: Callable[[Attrs, Array, Array], Array]) -> Evaluation:
@@ -77,3 +99,6 @@ for _table in (FROM_OUTPUT, FROM_GRADIENT):
             shape=_alike,
             evaluate=_elementwise(_function),
         )
+
+register("tf.MirrorPadGrad", traits=Trait.TRAINING, shape=_mirror_pad_shape)
+register("tf.TileGrad", traits=Trait.TRAINING, shape=_tile_shape)

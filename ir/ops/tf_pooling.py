@@ -282,6 +282,7 @@ register("tf.AvgPoolGrad", traits=Trait.TRAINING, shape=shaped_by_list(4), evalu
 register("tf.AvgPool3DGrad", traits=Trait.TRAINING, shape=shaped_by_list(5), evaluate=_evaluate_average_gradient)
 register(("tf.MaxPoolGradGrad", "tf.MaxPoolGradGradV2"), traits=Trait.TRAINING, shape=_shaped_by_input(4, 1))
 register("tf.MaxPool3DGradGrad", traits=Trait.TRAINING, shape=_shaped_by_input(5, 1))
+register("tf.MaxPoolGradGradWithArgmax", traits=Trait.TRAINING, shape=pool_shape(4))
 register("tf.MaxPoolGradWithArgmax", traits=Trait.TRAINING, shape=_shaped_by_input(4))
 register("tf.FractionalMaxPoolGrad", traits=Trait.TRAINING, shape=_shaped_by_input(4))
 register("tf.FractionalAvgPoolGrad", traits=Trait.TRAINING, shape=shaped_by_list(4))

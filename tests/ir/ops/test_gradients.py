@@ -16,6 +16,7 @@ from graphopt.ir.graph import Graph
 from graphopt.ir.ops import Trait
 from graphopt.ir.ops.inference import InferenceContext
 from graphopt.ir.ops.tf_gradients import FROM_GRADIENT, FROM_OUTPUT
+from graphopt.ir.tensors import tensor
 from graphopt.ir.types import Shape, tensor_type
 
 tensorflow = pytest.mark.tensorflow
@@ -69,6 +70,21 @@ def test_an_optimiser_gives_back_its_variable(op: str) -> None:
 def test_effects_without_output(op: str) -> None:
     assert infer(f"tf.{op}", [Shape(()), Shape(())], 0) == []
     assert ops.traits_of(f"tf.{op}") & (Trait.TRAINING | Trait.STATEFUL) == Trait.TRAINING | Trait.STATEFUL
+
+
+@tensorflow
+def test_gradients_of_padding_and_tiling() -> None:
+    paddings = np.array([[1, 2], [0, 1]], np.int32)
+    check_operator("MirrorPadGrad", [np.ones((8, 5), np.float32), paddings], {"mode": b"REFLECT"}, evaluates=False)
+    graph = Graph()
+    tiles = graph.create_node("tf.Placeholder", types=(tensor_type("float32", [6, None]),)).output
+    many = {"value": tensor(np.array([2, 3], np.int32))}
+    multiples = graph.create_node("tf.Const", attrs=many, types=(tensor_type("int32", [2]),)).output
+    node = graph.create_node("tf.TileGrad", [tiles, multiples], types=(tensor_type("float32"),))
+    operator = ops.find(node.op)
+    assert operator is not None
+    assert operator.shape is not None
+    assert list(operator.shape(InferenceContext(node))) == [Shape((3, None))]
 
 
 @tensorflow
