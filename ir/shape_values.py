@@ -51,11 +51,8 @@ class ShapeValues:
 
     def partial(self, value: Value) -> Array | None:
         """The tensor as an array, of objects (`int`, `SymbolicDim`, None) where not all of it is known."""
-        node = value.node
-        if node not in self._known:
-            if not _is_followed(value):
-                return None
-            self._visit(node)
+        if value.node not in self._known and _is_followed(value):
+            self._visit(value.node)
         return self._operand(value)
 
     def forget(self) -> None:
@@ -118,6 +115,8 @@ class ShapeValues:
 
     def _yields_few(self, node: Node, operator: Operator) -> bool:
         """No output can be large, so that absurd operands cost no memory."""
+        if Trait.ELEMENTWISE in operator.traits:
+            return True
         shapes: Sequence[Shape] = [value.type.shape for value in node.outputs]
         if not all(shape.is_static for shape in shapes) and operator.shape is not None:
             shapes = operator.shape(InferenceContext(node, self._told))
