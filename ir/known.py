@@ -20,13 +20,16 @@ PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.P
 
 
 def known_tensor(value: Value | None) -> Tensor | None:
-    """The tensor that `value` always is, or None. Looks through identities; never evaluates or copies anything."""
-    while value is not None:
+    """The tensor that `value` always is, or None. Looks through identities; never evaluates or copies anything.
+
+    A constant among the graph's inputs is fed by the caller, so it is not known.
+    """
+    while value is not None and not value._inputs:
         node = value.node
         if node.op == CONSTANT:
             held = node.attrs.get("value")
             return held if isinstance(held, Tensor) else None
-        if node.op not in PASS_THROUGH or not node._inputs or value.is_input:
+        if node.op not in PASS_THROUGH or not node._inputs:
             return None
         value = node._inputs[0]
     return None

@@ -27,9 +27,9 @@ class Affine(NamedTuple):
     def after(self, inner: Affine) -> Affine | None:
         """This map of `inner`'s result as one map; None where they run along different channels."""
         axis = inner.axis if self.axis is None else self.axis
-        if self.axis is not None and inner.axis is not None:
-            if self.axis != inner.axis or self.channels != inner.channels:
-                return None
+        both = self.axis is not None and inner.axis is not None
+        if both and (self.axis != inner.axis or self.channels != inner.channels):
+            return None
         with np.errstate(all="ignore"):
             return Affine(self.scale * inner.scale, self.scale * inner.offset + self.offset, axis)
 

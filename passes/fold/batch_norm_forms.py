@@ -19,10 +19,10 @@ EXPRESSION_NODES = 32  # beyond which an expression of known vectors is left to 
 ARITHMETIC = PASS_THROUGH | {
     f"tf.{name}"
     for name in (
-        "Add AddV2 Sub Mul RealDiv Div Rsqrt Sqrt Square Neg Reciprocal Inv Maximum Minimum Cast Reshape Squeeze "
-        "ExpandDims"
-    ).split()
-}
+        "Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Rsqrt", "Sqrt", "Square", "Neg", "Reciprocal", "Inv",
+        "Maximum", "Minimum", "Cast", "Reshape", "Squeeze", "ExpandDims",
+    )
+}  # fmt: skip
 
 
 class Step(NamedTuple):

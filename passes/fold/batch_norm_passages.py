@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphopt.ir.errors import printable
 from graphopt.ir.known import PASS_THROUGH, known_array, known_scalar
 from graphopt.ir.ops import attributes
 from graphopt.ir.value import Node
@@ -45,13 +46,17 @@ def _straight(node: Node, axis: int | None) -> Passage | str:
 def _padded(node: Node, axis: int | None) -> Passage | str:
     paddings = known_array(node.input(1), SMALL)
     if paddings is None or paddings.ndim != 2 or paddings.shape[1] != 2:
-        return f"the paddings of '{node.name}' are not known"
+        return f"the paddings of '{printable(node.name)}' are not known"
     if axis is not None and (len(paddings) < -axis or paddings[axis].any()):
-        return f"'{node.name}' pads the channels"
+        return f"'{printable(node.name)}' pads the channels"
     if node.op == "tf.MirrorPad" or not paddings.any():
         return Passage(axis)
     fill = known_scalar(node.input(2)) if node.op == "tf.PadV2" else 0.0
-    return f"the value that '{node.name}' pads with is not known" if fill is None else Passage(axis, float(fill))
+    return (
+        f"the value that '{printable(node.name)}' pads with is not known"
+        if fill is None
+        else Passage(axis, float(fill))
+    )
 
 
 def _blocked(node: Node, axis: int | None) -> Passage | str:
@@ -60,7 +65,7 @@ def _blocked(node: Node, axis: int | None) -> Passage | str:
     block = np.empty(2) if is_old else known_array(node.input(1), SMALL)
     rank = 4 if is_old else rank_of(node.input(0))
     if axis is not None and (block is None or rank is None or rank + axis <= block.size):
-        return f"'{node.name}' does not leave the channels alone"
+        return f"'{printable(node.name)}' does not leave the channels alone"
     if "BatchToSpace" in node.op:
         return Passage(axis)
     paddings = known_array(node.input(1 if is_old else 2), SMALL)
@@ -73,11 +78,11 @@ def _squeezed(node: Node, axis: int | None) -> Passage | str:
     if axis is None:
         return Passage(None)
     if shape.dims is None or (not dims and shape.static is None):
-        return f"the shape of '{node.input(0).name}' is not known"
+        return f"the shape of '{printable(node.input(0).name)}' is not known"
     rank = len(shape.dims)
     removed = {d % rank for d in dims} if dims else {place for place, dim in enumerate(shape.dims) if dim == 1}
     kept = [place for place in range(rank) if place not in removed]
-    return Passage(kept[axis] - rank) if -axis <= len(kept) else f"'{node.name}' removes the channels"
+    return Passage(kept[axis] - rank) if -axis <= len(kept) else f"'{printable(node.name)}' removes the channels"
 
 
 def _expanded(node: Node, axis: int | None) -> Passage | str:
@@ -85,10 +90,10 @@ def _expanded(node: Node, axis: int | None) -> Passage | str:
     if axis is None:
         return Passage(None)
     if rank is None or place is None:
-        return f"where '{node.name}' puts its new axis is not known"
+        return f"where '{printable(node.name)}' puts its new axis is not known"
     new = int(place) if place < 0 else int(place) - rank - 1
     if new == axis or -axis > rank + 1:
-        return f"'{node.name}' adds the channels"
+        return f"'{printable(node.name)}' adds the channels"
     return Passage(axis if axis > new else axis + 1)
 
 
@@ -97,7 +102,7 @@ def _transposed(node: Node, axis: int | None) -> Passage | str:
     if axis is None:
         return Passage(None)
     if order is None or order.ndim != 1 or len(order) < -axis:
-        return f"the permutation of '{node.name}' is not known"
+        return f"the permutation of '{printable(node.name)}' is not known"
     return Passage(int(order[axis]) % len(order) - len(order))
 
 
@@ -107,7 +112,7 @@ def _reshaped(node: Node, axis: int | None) -> Passage | str:
         return Passage(None)
     if axis == -1 and before.dims and after.dims and before.dims[-1] == after.dims[-1] is not None:
         return Passage(axis)
-    return f"'{node.name}' does not leave the channels alone"
+    return f"'{printable(node.name)}' does not leave the channels alone"
 
 
 PASSAGES: Mapping[str, Callable[[Node, int | None], Passage | str]] = {
@@ -135,7 +140,7 @@ def branches(node: Node, change: Affine) -> list[tuple[int, Affine]] | str | Non
     axis = known_scalar(node.input(selector))
     ranks = {rank for place in places if (rank := rank_of(node.input(place))) is not None}
     if axis is None or len(ranks) != 1:
-        return f"the axis of '{node.name}' is not known"
+        return f"the axis of '{printable(node.name)}' is not known"
     rank = ranks.pop()
     if change.axis is None or change.axis != (axis if axis < 0 else axis - rank):
         return [(place, change) for place in places]
@@ -144,7 +149,9 @@ def branches(node: Node, change: Affine) -> list[tuple[int, Affine]] | str | Non
     for place in places:
         length = node.input(place).shape[change.axis]
         if not isinstance(length, int):
-            return f"how many channels '{node.input(place).name}' has is not known"
+            return f"how many channels '{printable(node.input(place).name)}' has is not known"
         parts.append((place, change.part(start, start + length)))
         start += length
-    return parts if start == change.channels else f"'{node.name}' has {start} channels, not {change.channels}"
+    return (
+        parts if start == change.channels else f"'{printable(node.name)}' has {start} channels, not {change.channels}"
+    )

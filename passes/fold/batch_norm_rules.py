@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
+
+import numpy as np
 
 from graphopt.ir.errors import printable
 from graphopt.ir.types import DType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness
-from graphopt.passes.fold.batch_norm_affine import IDENTITY, Affine, rounded
+from graphopt.passes.fold.batch_norm_affine import Affine, Array, rounded
 from graphopt.passes.fold.batch_norm_forms import FORMS, Step, composed, read_step
 from graphopt.passes.fold.batch_norm_passages import passage
-from graphopt.passes.fold.batch_norm_trees import Tree, find_tree, is_shared
+from graphopt.passes.fold.batch_norm_trees import Chain, Tree, find_tree, is_shared
 from graphopt.passes.fold.batch_norm_weights import LINEAR, Weighted, weighted
 from graphopt.passes.matcher import Match
-from graphopt.passes.patterns import ANY, Pattern, rest
+from graphopt.passes.patterns import ANY, Dialect, Pattern, rest
 from graphopt.passes.rewriter import Editor, Replacement, Rule
 
 
@@ -26,7 +29,7 @@ class FoldIntoWeights(Rule):
     def __init__(self, limit: int = 1 << 30):
         self.limit = limit
 
-    def pattern(self, tf, operands) -> Pattern:  # type: ignore[no-untyped-def,override]
+    def pattern(self, tf: Dialect) -> Pattern:
         """The last node of a chain; the rest of it is found from there."""
         return _any_of(tf, FORMS)
 
@@ -49,7 +52,9 @@ class FoldIntoWeights(Rule):
         for node in reversed(tree.nodes):
             if node in tree.leaves:
                 leaf, change = tree.leaves[node]
-                made[node] = _changed_output(leaf, change, edit)
+                result = _scaled(leaf, leaf.outputs, change.scale, leaf.data, edit) if change.scales else node.output
+                owner = match.root if len(tree.leaves) == 1 else node
+                made[node] = _shifted(leaf, result, change.offset, owner.name, edit) if change.shifts else result
             elif node in tree.steps:
                 made[node] = made[tree.steps[node].data.node]
             else:
@@ -65,7 +70,7 @@ class FoldIntoNextWeights(Rule):
     def __init__(self, limit: int = 1 << 30):
         self.limit = limit
 
-    def pattern(self, tf, operands) -> Pattern:  # type: ignore[no-untyped-def,override]
+    def pattern(self, tf: Dialect) -> Pattern:
         """The operator with weights; the chain before it is found from there."""
         return _any_of(tf, LINEAR)
 
@@ -79,21 +84,22 @@ class FoldIntoNextWeights(Rule):
         fills: list[float] = []
         while not isinstance(read_step(value.node), Step):
             way = passage(value.node, axis)
-            if isinstance(way, str) or way is None:
+            if isinstance(way, str) or way is None or is_shared(value):
                 return None
             between.append(value.node)
             fills.extend([] if way.fill is None else [way.fill])
             value, axis = value.node.input(0), way.axis
         chain = Chain(value)
-        if isinstance(find_tree(value.node, self.limit), Tree) and not is_shared(chain.base):
+        if not chain.is_norm and not chain.change.scales:
+            return None  # a bias is no worse before the weights than after them
+        before = find_tree(value.node, self.limit)
+        if isinstance(before, Tree) and before.is_worthwhile:
             return None  # it goes into the weights before it
         reason = self._refusal(leaf, chain, axis, fills)
         if reason is not None:
             return reason if chain.is_of_channels else None
-        if not chain.is_norm and not chain.change.scales and len(chain.steps) < 2 and not _is_shifted_next(match.root):
-            return None
+        reads = tuple(value for value in match.root.inputs if value is not leaf.data)
         nodes = (*between, *chain.steps)
-        reads = tuple(v for v in match.root.inputs if v is not leaf.data)
         return match.grown(nodes, operands=(chain.base, *reads), leaf=leaf, chain=chain, between=between)
 
     def _refusal(self, leaf: Weighted, chain: Chain, axis: int | None, fills: list[float]) -> str | None:
@@ -106,7 +112,7 @@ class FoldIntoNextWeights(Rule):
             return "its offset would have to be padded too"
         if change.shifts and not leaf.adds_no_elements:
             return "its offset would not reach the padding of the following operator"
-        return leaf.refusal(leaf.inputs, change, self.limit)
+        return leaf.refusal(leaf.inputs, None if change.axis is None else change.channels, change, self.limit)
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The operator on the data before the chain, with other weights and a bias."""
@@ -115,42 +121,11 @@ class FoldIntoNextWeights(Rule):
         made = {chain.value.node: chain.base}
         for node in reversed(match.between):
             made[node] = _rebuilt(node, made, edit)
-        data = made[leaf.data.node]
-        change = chain.change
-        offset = leaf.contributed(change.offset) if change.shifts else IDENTITY.offset
-        if change.scales:
-            weights = edit.hold(leaf.scaled(leaf.inputs, change.scale), name=_weights_name(leaf))
-        else:
-            weights = leaf.node.input(leaf.linear.weights)
-        inputs = list(leaf.node.inputs)
-        inputs[leaf.linear.data], inputs[leaf.linear.weights] = data, weights
-        result = edit.node(leaf.node.op, inputs, like=leaf.node, name=leaf.node.name).output
-        return _with_bias(leaf, result, offset, edit)
-
-
-class Chain:
-    """Steps that nothing else reads, from the one that yields `value` up to `base`, the first one's data."""
-
-    __slots__ = ("base", "change", "is_norm", "steps", "value")
-
-    def __init__(self, value: Value):
-        self.value = self.base = value
-        self.change: Affine = IDENTITY
-        self.steps: list[Node] = []
-        self.is_norm = False
-        while not self.steps or not is_shared(self.base):
-            step = read_step(self.base.node)
-            change = self.change.after(step.change) if isinstance(step, Step) else None
-            if not isinstance(step, Step) or change is None:
-                return
-            self.steps.append(self.base.node)
-            self.is_norm = self.is_norm or step.is_norm
-            self.base, self.change = step.data, change
-
-    @property
-    def is_of_channels(self) -> bool:
-        """It treats channels differently, as batch norms do."""
-        return self.is_norm or self.change.axis is not None
+        data, change = made[leaf.data.node], chain.change
+        value = _scaled(leaf, leaf.inputs, change.scale, data, edit)
+        if change.shifts:
+            value = _shifted(leaf, value, leaf.contributed(change.offset), match.root.name, edit)
+        return value
 
 
 class _Shorten(Rule):
@@ -159,7 +134,7 @@ class _Shorten(Rule):
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     of_norms: ClassVar[bool]
 
-    def pattern(self, tf, operands) -> Pattern:  # type: ignore[no-untyped-def,override]
+    def pattern(self, tf: Dialect) -> Pattern:
         """The last node of a chain."""
         return _any_of(tf, FORMS)
 
@@ -203,3 +178,41 @@ class MergeScalesAndOffsets(_Shorten):
     """Multiplications and additions of known numbers in a row become one of each."""
 
     of_norms = False
+
+
+def _any_of(tf: Dialect, table: Iterable[str]) -> Pattern:
+    """A node of any operator in `table`."""
+    return tf.any_of(*(op.removeprefix("tf.") for op in table))(rest("operands"), attributes=ANY)
+
+
+def _scaled(leaf: Weighted, axes: tuple[int, ...], scale: Array, data: Value, edit: Editor) -> Value:
+    """The operator on `data`, its weights multiplied by `scale` along `axes`."""
+    node = leaf.node
+    weights = node.input(leaf.linear.weights)
+    if (scale != 1.0).any():
+        weights = edit.hold(leaf.scaled(axes, scale), name=weights.node.name)
+    inputs = list(node.inputs)
+    inputs[leaf.linear.data], inputs[leaf.linear.weights] = data, weights
+    return edit.node(node.op, inputs, like=node, name=node.name).output
+
+
+def _shifted(leaf: Weighted, value: Value, offset: Array, owner: str, edit: Editor) -> Value:
+    """`value`, a result of the operator, plus `offset` for each of its channels."""
+    assert leaf.output_channels is not None
+    vector = rounded(np.broadcast_to(offset, leaf.output_channels), leaf.weights.dtype)
+    bias = edit.hold(vector, name=f"{owner}/bias")
+    layout = b"NHWC" if leaf.output_axis == -1 else b"NCHW"
+    name = f"{leaf.node.name}/bias_add"
+    return edit.value("tf.BiasAdd", value, bias, name=name, data_format=layout)
+
+
+def _rebuilt(node: Node, made: Mapping[Node, Value], edit: Editor) -> Value:
+    """A copy of `node` that reads what was made instead of its old data."""
+    inputs = [made.get(value.node, value) if value is not None else None for value in node.inputs]
+    return edit.node(node.op, inputs, like=node, name=node.name).output
+
+
+def _aligned(change: Affine, vector: Array, dtype: DType) -> Array:
+    """`vector` in `dtype`, shaped to broadcast along the channels."""
+    trailing = 0 if change.axis is None else -change.axis - 1
+    return rounded(vector if vector.ndim == 0 else vector.reshape(-1, *[1] * trailing), dtype)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from graphopt.ir.errors import printable
 from graphopt.ir.known import known_tensor
 from graphopt.ir.ops import attributes
 from graphopt.ir.tensors import ArrayTensor, Tensor
@@ -100,14 +101,27 @@ class Weighted:
         groups = scale.size // shape[-2]
         return (*shape[:-1], groups, shape[-1] // groups), scale.reshape(groups, shape[-2]).T[:, :, None]
 
-    def fits(self, axes: tuple[int, ...], channels: int) -> bool:
-        """There are `channels` channels along `axes`, groups counted."""
+    @property
+    def output_channels(self) -> int | None:
+        """Number of channels of the result; None where groups leave it open."""
+        if self.linear.scatters:
+            channels = self.node.output.shape[self.output_axis]
+            return channels if isinstance(channels, int) else None
+        return math.prod(self.weights.shape[axis] for axis in self.outputs)
+
+    @property
+    def groups_allowed(self) -> bool:
+        """The operator may divide its channels into groups, of which the weights hold one side."""
+        return self.linear.outputs in ((-1,), (-2,)) and not self.linear.transposes_weights
+
+    def _holds(self, axes: tuple[int, ...], channels: int) -> bool:
+        """The weights have `channels` channels along `axes`, in one group or in several."""
         shape = self.weights.shape
         here = math.prod(shape[axis] for axis in axes)
-        if here == channels or axes != (-2,) or self.linear.rank in (None, 2) or here == 0:
+        if here == channels or axes != (-2,) or not self.groups_allowed or here == 0:
             return here == channels
         groups, rest = divmod(channels, here)
-        return rest == 0 and shape[-1] % groups == 0 and self.linear.outputs != (-2, -1)
+        return rest == 0 and groups > 0 and shape[-1] % groups == 0
 
     def contributed(self, offset: Array) -> Array:
         """What `offset`, added to each input channel, adds to each output channel: shape (output channels,)."""
@@ -144,19 +158,21 @@ class Weighted:
             or (padding == b"EXPLICIT" and not any(explicit))
         )
 
-    def refusal(self, axes: tuple[int, ...], change: Affine, limit: int) -> str | None:
-        """Why the weights cannot be scaled by `change` along `axes`, or None."""
-        channels = change.channels
-        if change.axis is not None and not self.fits(axes, channels):
-            return f"it has {channels} channels where the weights of '{self.node.name}' have others"
+    def refusal(self, axes: tuple[int, ...], channels: int | None, change: Affine, limit: int) -> str | None:
+        """Why the weights cannot take in `change` along `axes`, where the value changed has `channels`; or None."""
+        name = printable(self.node.name)
+        if channels is None and (change.axis is not None or (change.shifts and not self.output_channels)):
+            return f"how many channels '{name}' has is not known"
+        if change.axis is not None and (change.channels != channels or not self._holds(axes, change.channels)):
+            return f"'{name}' has not {change.channels} channels"
         if not change.is_finite_in(self.weights.dtype):
             return "its scale or offset would not be finite"
         if change.scales and self.weights.nbytes > limit:
-            return f"the weights of '{self.node.name}' take {self.weights.nbytes} bytes, more than a constant may"
+            return f"the weights of '{name}' take {self.weights.nbytes} bytes, more than a constant may"
         if self.weights.dtype is FLOAT16 and change.scales and self.weights.size:
             largest = float(np.abs(self.weights.numpy()).max()) * float(np.abs(change.scale).max())
             if not np.isfinite(rounded(np.float64(largest), FLOAT16)):  # type: ignore[arg-type]
-                return f"the scaled weights of '{self.node.name}' would be out of float16's range"
+                return f"the scaled weights of '{name}' would be out of float16's range"
         return None
 
 
@@ -169,18 +185,13 @@ def weighted(node: Node) -> Weighted | str | None:
     if linear.rank is not None and not linear.transposes_weights:
         found = CHANNEL_AXES.get(attributes(node).get("data_format", b""))
         if found is None:
-            return f"'{node.name}' has an unknown data format"
+            return f"'{printable(node.name)}' has an unknown data format"
         axis = found
     held = known_tensor(node.input(linear.weights))
     if held is None:
-        return f"the weights of '{node.name}' are not known"
+        return f"the weights of '{printable(node.name)}' are not known"
     if held.dtype not in FLOATS or node.output.dtype is not held.dtype:
-        return f"the weights of '{node.name}' are {held.dtype}"
+        return f"the weights of '{printable(node.name)}' are {held.dtype}"
     if len(held.shape) < 2 or (linear.rank is not None and len(held.shape) != linear.rank):
-        return f"the weights of '{node.name}' have {len(held.shape)} dimensions"
+        return f"the weights of '{printable(node.name)}' have {len(held.shape)} dimensions"
     return Weighted(node, linear, held, axis)
-
-
-def vector_of(change: Array, dtype: Any, channels: int) -> Array:
-    """`change` as a vector of `channels` elements of `dtype`."""
-    return rounded(np.broadcast_to(change, channels), dtype)
