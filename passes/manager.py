@@ -15,6 +15,7 @@ from graphopt.ir.verifier import verify
 from graphopt.passes.base import Exactness, Pass, PassContext, PassError
 from graphopt.passes.presets import PRESETS
 from graphopt.passes.report import PassReport, Rewrite, RewriteLog, RunReport
+from graphopt.passes.rewriter import drop_dangling_colocations
 from graphopt.passes.spec import format_pass, format_pipeline, parse_pipeline, suggestion
 
 Comparison = Callable[[Model, Model, Exactness], str | None]
@@ -78,6 +79,9 @@ class PassManager:
         started = time.perf_counter()
         with self._naming(place):
             item.run(model, context)
+            if context.log.total:
+                for graph in model.graphs:
+                    drop_dangling_colocations(graph)
             seconds = time.perf_counter() - started
             if self.verify_each and context.log.total:
                 verify(model)

@@ -33,6 +33,7 @@ from graphopt.passes.patterns import Pattern, build_pattern, root_operators
 
 REWRITES_PER_NODE = 8  # rewrites beyond this many for each node of the graph mean that rules undo each other
 REWRITES_AT_LEAST = 1000
+COLOCATED = b"loc:@"  # prefix of a node's name in the attribute `_class`
 _V1_CONTROL_FLOW: WeakKeyDictionary[Graph, tuple[int, bool]] = WeakKeyDictionary()
 
 Replacement = Union[Value, Sequence[Value | None], None]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
@@ -446,6 +447,26 @@ def remove_dead(graph: Graph, candidates: Iterable[Node]) -> list[Node]:
         graph.remove(node)
         pending.extend(producers)
     return [node for node in kept if node.graph is graph]
+
+
+def drop_dangling_colocations(graph: Graph) -> None:
+    """Forget `_class` constraints that name nodes which are no longer there; TensorFlow refuses those."""
+    for node in graph:
+        listed = node.attrs.get("_class")
+        if not isinstance(listed, tuple):
+            continue
+        kept = tuple(item for item in listed if not _is_dangling(item, graph))
+        if len(kept) != len(listed):
+            if kept:
+                node.attrs["_class"] = kept
+            else:
+                del node.attrs["_class"]
+
+
+def _is_dangling(item: Any, graph: Graph) -> bool:
+    if not isinstance(item, bytes) or not item.startswith(COLOCATED):
+        return False
+    return graph.find(item[len(COLOCATED) :].decode("utf-8", "replace")) is None
 
 
 def is_removable(node: Node) -> bool:

@@ -141,19 +141,23 @@ class Constants:
         if sample not in self._repeated:
             return None
         held = node.attrs["value"]
-        if held.size * (held.dtype.itemsize or 1) <= 2 * SAMPLE and held.dtype is not STRING:
-            return sample
-        return (sample, held.fingerprint())
+        return sample if is_whole(sample) else (sample, held.fingerprint())
 
 
-def sample_of(held: Tensor) -> Any:
+def sample_of(held: Tensor) -> tuple[Any, ...]:
     """Type, shape and the bytes at both ends of a tensor, without reading what lies between."""
-    if held.dtype is STRING or held.size == 0:
-        return (held.dtype.code, held.shape)
-    if held.nbytes > held.stored_bytes:
-        return (held.dtype.code, held.shape, "compact")
+    kind = (held.dtype.code, held.shape)
+    if held.size == 0:
+        return (*kind, b"")
+    if held.dtype is STRING or held.nbytes > max(held.stored_bytes, 2 * SAMPLE):
+        return kind
     flat = held.numpy().reshape(-1)
     count = max(1, SAMPLE // max(1, flat.itemsize))
     if flat.size <= 2 * count:
-        return (held.dtype.code, held.shape, np.ascontiguousarray(flat).tobytes())
-    return (held.dtype.code, held.shape, flat[:count].tobytes(), flat[-count:].tobytes())
+        return (*kind, np.ascontiguousarray(flat).tobytes())
+    return (*kind, flat[:count].tobytes(), flat[-count:].tobytes())
+
+
+def is_whole(sample: tuple[Any, ...]) -> bool:
+    """The sample holds all bytes of its tensor."""
+    return len(sample) == 3
