@@ -69,7 +69,7 @@ class Wiring:
                     raise MalformedError(f"'{printable(text)}' comes after a control input", field="input")
                 else:
                     found = self.find(text)
-                    if found is not None:
+                    if found is not None and (is_last or not found or found[0].node is not node):
                         self.reader.budget.take(len(found) - 1)
                         values += found
                         continue

@@ -18,6 +18,10 @@ from graphopt.ir.model import Model
 from graphopt.ir.tensors import Mapping
 
 _FIELDS = {1: "node", 2: "library", 3: "version", 4: "versions", 5: "debug_info"}
+_META = (
+    "this is not a GraphDef; it looks like a MetaGraphDef, as .meta files hold: give the SavedModel's directory, "
+    "or freeze the model into a GraphDef"
+)
 _LIBRARY_FIELDS = {1: "function", 2: "gradient", 3: "registered_gradients"}
 _VERSION_FIELDS = {1: "producer", 2: "min_consumer", 3: "bad_consumers"}
 
@@ -52,7 +56,11 @@ class GraphReader:
     def read(self, start: int, end: int) -> Model:
         """The model between `start` and `end`."""
         model = self.model
-        for tag, value, stop in self._other_fields(start, end):
+        others = self._other_fields(start, end)
+        for tag, value, _ in others:
+            if tag == 0x1A:  # a message where GraphDef has a number: the saver of a MetaGraphDef
+                raise MalformedError(_META, offset=value)
+        for tag, value, stop in others:
             self._top_level(tag, value, stop)
         wiring = Wiring(self.nodes, model.graph)
         wiring.add_main_nodes(start, end)
@@ -94,12 +102,6 @@ class GraphReader:
             self._versions(value, stop)
         elif tag == 0x18 and not extras.version:
             self.extras = extras._replace(version=wire.signed32(value))
-        elif tag == 0x1A:
-            raise MalformedError(
-                "this is not a GraphDef; it looks like a MetaGraphDef, as .meta files hold: give the SavedModel's "
-                "directory, or freeze the model into a GraphDef",
-                offset=value,
-            )
         elif tag in (0x12, 0x18, 0x22):
             raise MalformedError("is given twice", field=_FIELDS[tag >> 3], offset=value)
         else:

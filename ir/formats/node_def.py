@@ -56,7 +56,7 @@ class Template:
         self.op, self.device, self.attrs, self.extras = op, device, attrs, extras
         self.layout, self.types = layout, layout.types
         self.type: TensorType | None = layout.types[0] if len(layout.types) == 1 else None
-        self.callees = _callees(op, attrs)
+        self.callees = _callees(op.removeprefix("tf."), attrs)
 
 
 class NodeReader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 from graphopt.ir.errors import MalformedError
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -49,8 +51,14 @@ def looks_like(head: bytes, tail: bytes = b"") -> str:
 
 
 def is_text(head: bytes) -> bool:
-    """The first bytes of a file are text: no control characters, which every serialised node has."""
-    return bool(head) and len(head.translate(None, _CONTROL)) == len(head)
+    """The first bytes of a file are UTF-8 without control characters, which every serialised node has."""
+    if not head or len(head.translate(None, _CONTROL)) != len(head):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def refuse_others(head: bytes, tail: bytes, source: str) -> None:

@@ -69,7 +69,7 @@ def list_number(dtype: DType) -> int:
     found = _LIST_OF.get(dtype.name)
     if found is not None:
         return found
-    return FLOAT8 if dtype.name.startswith("float8") else 7
+    return FLOAT8 if dtype.name.startswith(("float8", "float4")) else 7
 
 
 def _run(number: int, wire_type: int) -> re.Pattern[bytes]:
