@@ -274,5 +274,4 @@ def _substitute_atom(atom: Atom, values: Mapping[str, int]) -> KnownDim:
     if atom[0] == "floordiv":
         return floordiv(left, right) if right != 0 else SymbolicDim((((atom,), 1),))
     result = _extreme(atom[0], left, right, max if atom[0] == "max" else min)
-    assert result is not None
-    return result
+    return result if result is not None else SymbolicDim((((atom,), 1),))

@@ -147,6 +147,8 @@ class Graph:
 
         The name is made unique; without one the operator's name is taken.
         """
+        if before is not None and before.graph is not self:
+            raise GraphError(f"node '{printable(before.name)}' is not of graph '{printable(self.name)}'")
         node = Node(op, self.unique_name(name or op.partition(".")[2]), attrs, device)
         node.origins = origins
         for type in types:

@@ -106,6 +106,7 @@ class Model:
         self, inputs: Mapping[str, Value], outputs: Mapping[str, Value], name: str = "serving_default"
     ) -> Signature:
         """Make the main graph's inputs and outputs exactly these and `name` its only signature."""
+        self.graph._check_own((*inputs.values(), *outputs.values()))
         self.graph.inputs = dict.fromkeys(inputs.values())
         self.graph.outputs = dict.fromkeys(outputs.values())
         places_in = {value: place for place, value in enumerate(self.graph.inputs)}

@@ -163,12 +163,12 @@ class RepeatedTensor(Tensor):
         return self.leading[0] if len(self.leading) == 1 else None
 
     def fingerprint(self) -> tuple[Any, ...]:
-        leading = tuple(self.leading.tolist()) if self.dtype is STRING else self.leading.tobytes()
+        leading = tuple(self.leading.tolist()) if self.dtype.kind == "string" else self.leading.tobytes()
         return (self.dtype.code, self.shape, "repeated", leading)
 
 
 class PackedTensor(Tensor):
-    """Integers below 8 bits, several to a byte, the first in the low bits (FlatBuffer's form)."""
+    """Elements below 8 bits, several to a byte, the first in the low bits (FlatBuffer's form)."""
 
     __slots__ = ("packed",)
 
@@ -189,13 +189,16 @@ class PackedTensor(Tensor):
             sign = np.uint8(1 << (self.dtype.bits - 1))
             codes = ((codes ^ sign).astype(INT8.numpy) - sign.astype(np.int8)).astype(np.int8)
         assert self.dtype.numpy is not None
+        if self.dtype.kind == "float":
+            return codes.view(self.dtype.numpy).reshape(self.shape)
         return codes.astype(self.dtype.numpy).reshape(self.shape)
 
 
 def pack(array: np.ndarray[Any, Any], dtype: DType) -> PackedTensor:
     """`array` with several elements to a byte. The inverse of `PackedTensor.numpy`."""
     per_byte, mask = 8 // dtype.bits, (1 << dtype.bits) - 1
-    codes = array.reshape(-1).astype(np.int8).view(np.uint8) & np.uint8(mask)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    codes = flat.view(np.uint8) if dtype.kind == "float" else flat.astype(np.int8).view(np.uint8) & np.uint8(mask)
     codes = np.concatenate([codes, np.zeros(-len(codes) % per_byte, np.uint8)]).reshape(-1, per_byte)
     packed = np.zeros(len(codes), np.uint8)
     for place in range(per_byte):
@@ -216,6 +219,8 @@ def tensor(values: Any, dtype: DType | None = None) -> Tensor:
         array = array.astype(np.int32)
     elif dtype is not None and dtype.numpy is not None and array.dtype != dtype.numpy:
         array = array.astype(dtype.numpy)
+    if not array.dtype.isnative:  # elements are little-endian wherever their bytes are used
+        array = array.astype(array.dtype.newbyteorder("="))
     return ArrayTensor(np.asarray(array, order="C"), dtype)
 
 

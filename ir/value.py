@@ -279,6 +279,8 @@ class Node:
     def set_control_inputs(self, nodes: Iterable[Node]) -> None:
         """Replace all control inputs."""
         new = list(nodes)
+        if self in new:
+            raise GraphError(f"node '{printable(self._name)}' cannot wait for itself")
         for node in self.control_inputs:
             self.remove_control_input(node)
         for node in new:
