@@ -11,7 +11,7 @@ from typing import Any
 from graphopt.ir.errors import CheckError, Error, GraphError, UsageError, VerificationError, printable
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor
-from graphopt.ir.verifier import verify
+from graphopt.ir.verifier import problems, verify
 from graphopt.passes.base import Exactness, Pass, PassContext, PassError
 from graphopt.passes.presets import PRESETS
 from graphopt.passes.report import PassReport, Rewrite, RewriteLog, RunReport
@@ -55,15 +55,14 @@ class PassManager:
         report = RunReport(journal=[] if self.journal else None)
         report.verified = "numeric" if self.compare else "structure" if self.verify_each else "off"
         started = time.perf_counter()
-        if self.verify_each:
-            verify(model)
+        contracts = self.verify_each and self._check_source(model, report)
         report.nodes_before, report.bytes_before = model.node_count, constant_bytes(model)
         report.operators_before = operator_counts(model)
         size = report.nodes_before, report.bytes_before
         for place, item in enumerate(self.pipeline):
             if self.progress is not None:
                 self.progress(place, len(self.pipeline), item.name)
-            entry = self._run_one(model, place, report.journal)
+            entry = self._run_one(model, place, report.journal, contracts)
             entry.nodes_before, entry.bytes_before = size
             size = entry.nodes_after, entry.bytes_after
             report.passes.append(entry)
@@ -72,7 +71,18 @@ class PassManager:
         report.seconds = time.perf_counter() - started
         return report
 
-    def _run_one(self, model: Model, place: int, journal: list[Rewrite] | None) -> PassReport:
+    @staticmethod
+    def _check_source(model: Model, report: RunReport) -> bool:
+        """Whether the nodes of the model as it came keep their contracts with one another; if not, note it.
+
+        Raises `VerificationError` where the graph itself is broken.
+        """
+        verify(model, contracts=False)
+        found = problems(model)
+        report.notes += [f"the model contradicts itself: {problem}" for problem in found]
+        return not found
+
+    def _run_one(self, model: Model, place: int, journal: list[Rewrite] | None, contracts: bool) -> PassReport:
         item = self.pipeline[place]
         before = model.clone() if self.compare is not None else None
         context = self._context(item, journal)
@@ -84,7 +94,7 @@ class PassManager:
                     drop_dangling_colocations(graph)
             seconds = time.perf_counter() - started
             if self.verify_each and context.log.total:
-                verify(model)
+                verify(model, contracts=contracts)
         if before is not None and self.compare is not None and context.log.total:
             difference = self.compare(before, model, item.exactness)
             if difference is not None:

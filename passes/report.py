@@ -84,6 +84,7 @@ class RunReport:
     operators_before: dict[str, int] = field(default_factory=dict)
     operators_after: dict[str, int] = field(default_factory=dict)
     verified: str = "structure"
+    notes: list[str] = field(default_factory=list)
     journal: list[Rewrite] | None = None
 
     def as_dict(self) -> dict[str, Any]:
