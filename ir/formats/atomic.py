@@ -18,10 +18,15 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[Chunk], *, o
     """Write `chunks` to `path` by way of a temporary file beside it, which replaces `path` once it is on the disk.
 
     On any error `path` is as it was and the temporary file is gone. A new file gets the usual permissions, a replaced
-    one keeps its own; a symbolic link is followed. Raises `UsageError` if `path` exists and `overwrite` is off, or is
-    a directory, or its folder does not exist; `OSError` for what the system reports.
+    one keeps its own; a symbolic link is followed. Raises `UsageError` if `path` exists and `overwrite` is off, if it
+    is no place for a file, and for what the system reports: no space, no permission.
     """
     target = os.path.realpath(os.fspath(path))
+    with _system_errors(target):
+        _write(target, chunks, overwrite)
+
+
+def _write(target: str, chunks: Iterable[Chunk], overwrite: bool) -> None:
     folder = os.path.dirname(target)
     mode = _check_target(target, folder, overwrite)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)[:64]}.", suffix=".tmp", dir=folder)
@@ -40,6 +45,15 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[Chunk], *, o
             os.unlink(temporary)
         raise
     sync_directory(folder)
+
+
+@contextlib.contextmanager
+def _system_errors(target: str) -> Iterator[None]:
+    """What the system reports about `target`, as a `UsageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{printable(target)} cannot be written: {error.strerror or error}") from error
 
 
 def _check_target(target: str, folder: str, overwrite: bool) -> int:
@@ -115,21 +129,29 @@ def directory_written_atomically(path: str | os.PathLike[str], *, overwrite: boo
     if exists and not overwrite and os.listdir(target):
         raise UsageError(f"{printable(target)} exists already; give --force (overwrite=True) to replace it")
     prefix = f".{os.path.basename(target)[:64]}."
-    with tempfile.TemporaryDirectory(prefix=prefix, suffix=".tmp", dir=folder) as scratch:
-        made = os.path.join(scratch, "new")
+    with _system_errors(target):
+        scratch = tempfile.TemporaryDirectory(prefix=prefix, suffix=".tmp", dir=folder)
+    with scratch:
+        made = os.path.join(scratch.name, "new")
         os.mkdir(made)
         yield made
-        _sync_tree(made)
-        old = os.path.join(scratch, "old")
+        with _system_errors(target):
+            _sync_tree(made)
+            _exchange(made, target, os.path.join(scratch.name, "old"))
+            sync_directory(folder)
+
+
+def _exchange(made: str, target: str, old: str) -> None:
+    """Put `made` at `target`, and what was there at `old`; on an error back again."""
+    exists = os.path.lexists(target)
+    if exists:
+        os.rename(target, old)
+    try:
+        os.rename(made, target)
+    except BaseException:
         if exists:
-            os.rename(target, old)
-        try:
-            os.rename(made, target)
-        except BaseException:
-            if exists:
-                os.rename(old, target)
-            raise
-        sync_directory(folder)
+            os.rename(old, target)
+        raise
 
 
 def _sync_tree(root: str) -> None:

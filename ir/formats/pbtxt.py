@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from graphopt.ir.errors import MalformedError
+from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats.wire import DEPTH_LIMIT
 
 _TOKENS = re.compile(rb"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*|[{}<>]", re.DOTALL)
@@ -13,6 +13,7 @@ _TOKENS = re.compile(rb"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*|[{}<>
 def text_to_binary(data: bytes, source: str) -> bytes:
     """The GraphDef that `data` is the text of, serialised. Raises `MalformedError` with the line."""
     from google.protobuf import text_format
+    from google.protobuf.message import EncodeError
 
     from graphopt.ir.formats.protos.graph_pb2 import GraphDef
 
@@ -23,10 +24,9 @@ def text_to_binary(data: bytes, source: str) -> bytes:
         raise MalformedError("the text is not valid UTF-8", source=source, offset=error.start) from None
     try:
         return text_format.Parse(text, GraphDef()).SerializeToString(deterministic=True)
-    except text_format.ParseError as error:
-        raise MalformedError(f"this is not the text of a GraphDef: {error}", source=source) from None
-    except (RecursionError, ValueError, OverflowError, UnicodeError) as error:
-        raise MalformedError(f"this is not the text of a GraphDef: {error}", source=source) from None
+    except (text_format.ParseError, RecursionError, ValueError, OverflowError, EncodeError) as error:
+        reason = printable(str(error), 300)
+        raise MalformedError(f"this is not the text of a GraphDef: {reason}", source=source) from None
 
 
 def check_nesting(data: bytes, source: str) -> None:
