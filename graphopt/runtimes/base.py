@@ -115,6 +115,8 @@ def checked_feed(value: Value, given: Any, name: str) -> Array:
     if dtype.numpy is None:
         raise UsageError(f"'{printable(name)}' is a {dtype.name}, which no array can stand for")
     array = _as_array(given, dtype)
+    if array.dtype != dtype.numpy and np.can_cast(array.dtype, dtype.numpy, "safe"):
+        array = array.astype(dtype.numpy)
     if array.dtype != dtype.numpy:
         raise UsageError(f"'{printable(name)}' takes {dtype.name}, not {array.dtype}: convert the array first")
     dims = value.type.shape.dims

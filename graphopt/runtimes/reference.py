@@ -177,8 +177,9 @@ class _Run:
     def _outputs(self, node: Node, attrs: Mapping[str, Any], inputs: list[Any]) -> Sequence[Any]:
         op = node.op
         if op in STATE_HANDLERS:
-            first = inputs[:1] if inputs and isinstance(inputs[0], Variable) else [dereferenced(i) for i in inputs[:1]]
-            operands = [*first, *(dereferenced(item) for item in inputs[1:])]
+            if inputs and isinstance(inputs[0], np.ndarray) and "Dense" not in op:
+                raise RunError("takes a variable or a table, not an array: the model is frozen in part")
+            operands = [*inputs[:1], *(dereferenced(item) for item in inputs[1:])]
             return STATE_HANDLERS[op](self._memory, node, attrs, operands)
         if op not in _BY_REFERENCE:
             inputs = [dereferenced(item) for item in inputs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +23,13 @@ INSTALL = 'pip install "graphopt[tensorflow]"'
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow's module. Raises `UsageError` where it is not installed."""
+    """TensorFlow's module, without oneDNN, whose own rewriting of graphs no session option turns off.
+
+    Raises `UsageError` where TensorFlow is not installed.
+    """
+    if "tensorflow" not in sys.modules:  # read when TensorFlow is imported; what the caller has set stays
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow
     except ImportError as error:
@@ -66,8 +74,8 @@ class TensorFlowRuntime:
         """
         request = Request(model, feeds, None, signature)
         names = {tensor_name(value): tensor_name(value) for value in _fetchable(request)}
-        found = self._fetch(model, request, names)
-        return {name: _as_array(item) for name, item in found.items()}
+        fed = {tensor_name(value): array for value, array in request.feeds.items()}
+        return {**fed, **{name: _as_array(item) for name, item in self._fetch(model, request, names).items()}}
 
     def _fetch(self, model: Model, request: Request, names: Mapping[str, str]) -> dict[str, Any]:
         if request.graph is not model.graph:
