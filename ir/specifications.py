@@ -44,7 +44,7 @@ def _operators(names: str) -> frozenset[str]:
 
 VARIABLES = _operators("""
     Variable VariableV2 VarHandleOp VarIsInitializedOp ReadVariableOp _ReadVariablesOp ResourceGather ResourceGatherNd
-    Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp AutoReloadVariable
+    Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp
     TemporaryVariable DestroyTemporaryVariable IsVariableInitialized VariableShape DestroyResourceOp
 """)
 TABLES = _operators("""
