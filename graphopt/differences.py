@@ -10,7 +10,7 @@ from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model, Signature
 from graphopt.ir.tensors import RepeatedTensor, Tensor
-from graphopt.ir.types import STRING, Shape
+from graphopt.ir.types import Shape
 from graphopt.ir.value import Node
 from graphopt.names import tensor_name
 
@@ -153,18 +153,12 @@ def _same_tensor(first: Tensor, second: Tensor) -> bool:
     """Equal in type, shape and bytes. One too large to expand counts as different from one stored otherwise."""
     if first.dtype is not second.dtype or first.shape != second.shape:
         return False
-    if _same_leading(first, second):
+    if first.fingerprint() == second.fingerprint():
         return True
-    if max(first.nbytes, second.nbytes) > EXPANSION_BYTES and first.stored_bytes != second.stored_bytes:
+    compact = isinstance(first, RepeatedTensor) or isinstance(second, RepeatedTensor)
+    if not compact or first.nbytes > EXPANSION_BYTES:
         return False
-    return first.fingerprint() == second.fingerprint()
-
-
-def _same_leading(first: Tensor, second: Tensor) -> bool:
-    """Two repeated values whose leading elements agree, so that nothing need be expanded."""
-    if not isinstance(first, RepeatedTensor) or not isinstance(second, RepeatedTensor) or first.dtype is STRING:
-        return False
-    return first.leading.tobytes() == second.leading.tobytes()
+    return Tensor.fingerprint(first) == Tensor.fingerprint(second)  # of the elements, however they are stored
 
 
 def _shown(attrs: Mapping[str, Any], name: str) -> str:

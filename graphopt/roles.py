@@ -74,6 +74,7 @@ SCOPES: Mapping[str, str] = {
 }
 
 
+CHECKS = _operators("Assert PrintV2 Abort")
 GRADIENTS = "gradients"  # the scope of what computes them
 
 
@@ -85,7 +86,8 @@ class Doubt(NamedTuple):
 
 
 NONE = Doubt("nothing reads it")
-WATCHED = Doubt("only summaries, savers or checks read it")
+WATCHED = Doubt("only summaries or savers read it")
+CHECKED = Doubt("only a check reads it")
 LOOP_REMAINS = Doubt("left over from a loop or a branch")
 ORDER_ONLY = Doubt("other nodes only wait for it")
 NO_INPUT = Doubt("it depends on no input")
@@ -99,7 +101,7 @@ _SCOPED: Mapping[str, Doubt] = {
     GRADIENTS: GRADIENT,
     **{scope: Doubt(reason, False) for scope, reason in SCOPES.items()},
 }
-DOUBTS = (NONE, WATCHED, LOOP_REMAINS, NO_INPUT, ORDER_ONLY, GRADIENT, VARIABLE, CONSTANT, SOURCE)
+DOUBTS = (NONE, WATCHED, LOOP_REMAINS, NO_INPUT, ORDER_ONLY, CHECKED, GRADIENT, VARIABLE, CONSTANT, SOURCE)
 """What makes an output, the best first: all values of the first doubt that any candidate has are chosen."""
 
 
@@ -150,8 +152,9 @@ def doubt_of(node: Node, depends_on_input: bool) -> Doubt:
         return LOOP_REMAINS
     if not depends_on_input:
         return NO_INPUT
-    if any(value.use_count for value in node.outputs):
-        return WATCHED
+    readers = [user.op for value in node.outputs for user in value.users]
+    if readers:
+        return CHECKED if CHECKS.issuperset(readers) else WATCHED
     return ORDER_ONLY if node.control_users else NONE
 
 

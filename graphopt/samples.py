@@ -178,9 +178,10 @@ def _read_arrays(path: str) -> dict[str, Any]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise MalformedError("a single array, where an .npz with one array per input was expected", source=path)
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise MalformedError("a single array, where an .npz with one array per input was expected", source=path)
+        with archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
         reason = "it holds Python objects" if "pickle" in str(error).lower() else "it is damaged or something else"

@@ -10,8 +10,10 @@ from graphopt.discovery import Names, apply, discover
 from graphopt.ir.errors import MalformedError, UsageError, printable
 from graphopt.ir.formats import graphdef
 from graphopt.ir.formats.sniff import is_text, refuse_others
+from graphopt.ir.infer import infer_model
 from graphopt.ir.model import Model
 from graphopt.names import tensor_name
+from graphopt.roles import is_source
 
 STDIN = "-"
 
@@ -36,6 +38,8 @@ def read(source: Any, *, inputs: Names = None, outputs: Names = None) -> Read:
     if outputs is None and model.signatures:
         outputs = _named(model, "outputs")
     found = discover(model, inputs, outputs)
+    if any(not is_source(value.node) and value.shape.dims is None for value in found.inputs.values()):
+        infer_model(model)  # while the graph is whole: a cut loses what an input's type follows from
     apply(model, found)
     return Read(model, tuple(found.notes))
 

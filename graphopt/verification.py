@@ -82,7 +82,7 @@ def verify(
     names = _correspondence(reference, candidate)
     tolerance = Tolerance(rtol, atol)
     expected = [engine.run(reference, sample) for sample in samples]
-    renamed = [{names.inputs[key]: array for key, array in sample.items()} for sample in samples]
+    renamed = [{other: sample[name] for name, other in names.inputs.items()} for sample in samples]
     actual = [
         {key: outputs[other] for key, other in names.outputs.items()}
         for outputs in (engine.run(candidate, sample) for sample in renamed)

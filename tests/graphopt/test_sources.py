@@ -1,0 +1,159 @@
+"""Models come from paths, bytes, messages, functions and Keras."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+import graphopt
+from graphopt.ir import MalformedError, UsageError
+from graphopt.sources import read
+
+
+def test_a_path_may_be_text_or_an_object(example: str) -> None:
+    assert len(graphopt.load(example).graph) == len(graphopt.load(pathlib.Path(example)).graph) == 294
+
+
+def test_bytes_binary_or_text(example_bytes: bytes, tmp_path) -> None:
+    model = graphopt.load(example_bytes)
+    graphopt.save(model, tmp_path / "m.pbtxt")
+    text = (tmp_path / "m.pbtxt").read_bytes()
+    for given in (example_bytes, bytearray(example_bytes), memoryview(example_bytes), text):
+        assert graphopt.diff(model, given).is_empty
+
+
+def test_standard_input(example_bytes: bytes, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(example_bytes)))
+    model = graphopt.load("-")
+    assert model.source == "standard input"
+    assert len(model.graph) == 294
+
+
+def test_a_model_is_copied_and_keeps_its_signature(affine) -> None:
+    model = affine()
+    copy = graphopt.load(model)
+    assert copy is not model
+    assert list(copy.signatures["serving_default"].inputs) == ["x"]
+    named = graphopt.load(model, outputs="scaled")
+    assert list(named.signatures["serving_default"].inputs) == ["x"]
+    assert list(named.signatures["serving_default"].outputs) == ["scaled"]
+    assert list(graphopt.load(model, inputs={"in": "x"}).signatures["serving_default"].outputs) == ["y"]
+
+
+class Message:
+    """Looks like a protobuf message."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.DESCRIPTOR = type("Descriptor", (), {"name": name})
+        self.data = data
+
+    def SerializeToString(self) -> bytes:
+        return self.data
+
+
+def test_messages_are_recognised_by_their_descriptor(example_bytes: bytes) -> None:
+    assert len(graphopt.load(Message("GraphDef", example_bytes)).graph) == 294
+    with pytest.raises(UsageError, match="take its graph_def"):
+        graphopt.load(Message("MetaGraphDef", b""))
+    with pytest.raises(UsageError, match="a SavedModel message"):
+        graphopt.load(Message("SavedModel", b""))
+
+
+def test_a_graph_gives_its_message(example_bytes: bytes) -> None:
+    graph = type("FakeGraph", (), {"as_graph_def": lambda self: Message("GraphDef", example_bytes)})()
+    assert len(graphopt.load(graph).graph) == 294
+
+
+@pytest.mark.parametrize("source", [None, 3, object(), {"a": 1}])
+def test_what_cannot_be_a_source(source) -> None:
+    with pytest.raises(UsageError, match="a model cannot be read from a builtins"):
+        graphopt.load(source)
+
+
+def test_what_is_no_model(tmp_path) -> None:
+    (tmp_path / "empty.pb").touch()
+    (tmp_path / "array.npz").write_bytes(b"PK\x03\x04rest")
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    for path, message in (
+        (tmp_path / "absent.pb", "No such file"),
+        (tmp_path / "empty.pb", "the file is empty"),
+        (tmp_path / "array.npz", "ZIP archive"),
+        (saved, "a directory, where a frozen graph"),
+    ):
+        with pytest.raises(MalformedError, match=message) as failure:
+            graphopt.load(path)
+        assert str(path) in str(failure.value)
+    (saved / "saved_model.pb").touch()
+    with pytest.raises(MalformedError, match="a SavedModel, and this version reads frozen graphs"):
+        graphopt.load(saved)
+    with pytest.raises(MalformedError, match="the file is empty"):
+        graphopt.load(b"")
+
+
+def test_notes_come_with_the_model(affine) -> None:
+    model, notes = read(affine(), inputs="factor", outputs="y")
+    assert [value.name for value in model.graph.inputs] == ["factor"]
+    assert notes == ("the outputs also depend on 'x', which is not among the inputs",)
+
+
+def test_without_tensorflow_the_extra_is_named(monkeypatch) -> None:
+    from graphopt.sources_tensorflow import is_tensorflow, read_tensorflow
+
+    lookalike = type("Model", (), {"__module__": "keras.models"})()
+    assert is_tensorflow(lookalike)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(UsageError, match=r"pip install 'graphopt\[tensorflow\]'"):
+        read_tensorflow(lookalike)
+
+
+@pytest.mark.tensorflow
+def test_functions_and_keras_models_are_frozen_on_the_way() -> None:
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    inputs = [layers.Input((4,), name="left"), layers.Input((4,), name="right")]
+    sum_ = layers.Dense(3, name="dense")(layers.Add()(inputs))
+    two = tf.keras.Model(inputs, {"a": sum_, "b": layers.ReLU()(sum_)})
+    one = tf.keras.Sequential([layers.Input((4,)), layers.Dense(2)])
+    variable = tf.Variable(3.0)
+
+    @tf.function
+    def scaled(x):
+        return {"y": x * variable}
+
+    concrete = scaled.get_concrete_function(tf.TensorSpec([None, 2], tf.float32, name="x"))
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=(1, 4)).astype(np.float32) for _ in range(2))
+    runtime = graphopt.verification.engine_named("reference")
+
+    model = graphopt.load(two)
+    signature = model.signatures["serving_default"]
+    assert list(signature.inputs) == ["left", "right"]
+    assert list(signature.outputs) == ["a", "b"]
+    got = runtime.run(model, {"left": left, "right": right})
+    for key, wanted in two([left, right]).items():
+        np.testing.assert_allclose(got[key], wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+    model = graphopt.load(one)
+    ((name, _),) = model.signatures["serving_default"].inputs.items()
+    (got_one,) = runtime.run(model, {name: left}).values()
+    np.testing.assert_allclose(got_one, one(left).numpy(), rtol=1e-5, atol=1e-6)
+
+    model = graphopt.load(concrete)
+    assert model.signatures["serving_default"].reasons == {
+        "x": "an argument of the function",
+        "y": "a result of the function",
+    }
+    assert runtime.run(model, {"x": np.ones((5, 2), np.float32)})["y"][0, 0] == 3.0
+    assert "tf.ReadVariableOp" not in {node.op for node in model.graph}
+
+    assert len(graphopt.load(concrete.graph.as_graph_def()).graph) == len(graphopt.load(concrete.graph).graph)
+    with pytest.raises(UsageError, match="no single signature"):
+        graphopt.load(scaled)
+    with pytest.raises(UsageError, match="has no inputs yet"):
+        graphopt.load(tf.keras.Sequential([layers.Dense(2)]))
