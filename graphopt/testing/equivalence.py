@@ -174,7 +174,7 @@ def _array_difference(
     allowed = tolerance(dtype, exactness, scale, rtol, atol)
     error = np.zeros(one.shape)
     error[finite] = np.abs(one[finite] - other[finite])
-    if allowed == 0.0 and dtype.is_float:
+    if dtype.is_float and rtol is None and atol is None and not _class_tolerance(dtype, exactness):
         return _exact_difference(
             expected, actual, (one != other) & finite | (np.signbit(one) != np.signbit(other)) & finite
         )
