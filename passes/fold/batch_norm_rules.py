@@ -111,7 +111,7 @@ class FoldIntoNextWeights(Rule):
         if not all(change.fixes(fill) for fill in fills):
             return "its offset would have to be padded too"
         if change.shifts and not leaf.adds_no_elements:
-            return "its offset would not reach the padding of the following operator"
+            return "its offset does not add the same to every output of the following operator"
         return leaf.refusal(leaf.inputs, None if change.axis is None else change.channels, change, self.limit)
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:

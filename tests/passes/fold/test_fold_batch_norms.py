@@ -294,7 +294,43 @@ def test_an_offset_before_padding_is_refused() -> None:
         %a = tf.AddV2(%m, %s)
         %y = tf.Conv2D(%a, %w) {strides = [1, 1, 1, 1], padding = b"SAME"}
     """
-    assert refuse(body) == ["its offset would not reach the padding of the following operator"]
+    assert refuse(body) == ["its offset does not add the same to every output of the following operator"]
+
+
+def test_a_scale_that_makes_one_channel_two_is_refused() -> None:
+    body = f"""{WEIGHTS}
+        %s = tf.Const() {{value = float32[2] [2.0, 4.0]}}
+        %r = tf.Relu(%x)
+        %m = tf.Mul(%r, %s)
+        %y = tf.Conv2D(%m, %w) {{strides = [1, 1, 1, 1], padding = b"VALID"}}
+    """
+    _, report = check_pass("fold-batch-norms", graph(body, shape="2, 3, 3, 1"))
+    assert reasons(report) == ["whether 'r' has 2 channels is not known"]
+
+
+def test_a_bias_for_each_matrix_of_a_batch_is_refused() -> None:
+    body = """
+        %w = tf.Const() {value = float32[2, 2, 1] [1.0, 2.0, 3.0, 4.0]}
+        %s = tf.Const() {value = float32[2] [2.0, 4.0]}
+        %r = tf.Relu(%x)
+        %m = tf.Mul(%r, %s)
+        %a = tf.AddV2(%m, %s)
+        %y = tf.BatchMatMulV2(%a, %w)
+    """
+    _, report = check_pass("fold-batch-norms", graph(body, shape="2, 3, 2"))
+    assert reasons(report) == ["its offset does not add the same to every output of the following operator"]
+
+
+def test_constant_expressions_are_left_to_constant_folding() -> None:
+    body = """
+        %s = tf.Const() {value = float32[2] [2.0, 4.0]}
+        %root = tf.Rsqrt(%s)
+        %two = tf.Mul(%root, %s)
+        %three = tf.Mul(%two, %s)
+        %y = tf.MatMul(%x, %x)
+    """
+    _, report = check_pass("fold-batch-norms", graph(body, "%y, %three", shape="3, 3"))
+    assert not report.rules
 
 
 def test_a_constant_larger_than_allowed_is_refused() -> None:
