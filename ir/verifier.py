@@ -7,48 +7,16 @@ graph without type attributes, an operator nobody knows) is not a problem; what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from graphopt.ir.attributes import AttributePlaceholder, FunctionRef, SingleFloat
+from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import VerificationError, printable
 from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
 from graphopt.ir.model import Function, Model, callees, function_references
-from graphopt.ir.ops.interfaces import Interface, interface
-from graphopt.ir.tensors import ArrayTensor, FileTensor, PackedTensor, RepeatedTensor, Tensor
-from graphopt.ir.types import DType, Shape, TensorType, dereferenced
+from graphopt.ir.operator_rules import Operator, OperatorRules, agree
+from graphopt.ir.ops.interfaces import interface
 from graphopt.ir.value import Node, Value
 
 LIMIT = 20  # problems after which looking on tells nobody more
-
-# Operators that run functions: their function attributes, and the first data input that is passed on.
-CALLS: Mapping[str, tuple[tuple[str, ...], int]] = {
-    "tf.PartitionedCall": (("f",), 0),
-    "tf.StatefulPartitionedCall": (("f",), 0),
-    "tf.If": (("then_branch", "else_branch"), 1),
-    "tf.StatelessIf": (("then_branch", "else_branch"), 1),
-    "tf.Case": (("branches",), 1),
-    "tf.StatelessCase": (("branches",), 1),
-    "tf.While": (("cond", "body"), 0),
-    "tf.StatelessWhile": (("cond", "body"), 0),
-}
-
-_TENSORS = (ArrayTensor, FileTensor, PackedTensor, RepeatedTensor)
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float, SingleFloat),
-    "bool": (bool,),
-    "string": (bytes,),
-    "type": (DType,),
-    "shape": (Shape,),
-    "tensor": _TENSORS,
-    "func": (FunctionRef,),
-}
-_SCALARS = frozenset(kind for kinds in _KINDS.values() for kind in kinds) | {AttributePlaceholder, type(None)}
-_ANY = _SCALARS | {tuple}
-_DECLARED: Mapping[str, frozenset[type]] = {
-    **{name: frozenset((*types, AttributePlaceholder, type(None))) for name, types in _KINDS.items()},
-    **{f"list({name})": frozenset((tuple, AttributePlaceholder, type(None))) for name in _KINDS},
-}
 
 
 def verify(subject: Model | Graph, *, contracts: bool = True) -> None:
@@ -81,35 +49,17 @@ class _EnoughError(Exception):
     """As many problems as were asked for have been found."""
 
 
-class _Operator:
-    """What an operator asks of its nodes, with the combinations that were found right before."""
-
-    __slots__ = ("accepted", "calls", "deciding", "is_function", "kinds", "known")
-
-    def __init__(self, op: str, functions: Mapping[str, Function]):
-        dialect, _, op_type = op.partition(".")
-        self.is_function = op_type in functions
-        self.known: Interface | None = interface(op_type) if dialect == "tf" and not self.is_function else None
-        arguments = (*self.known.inputs, *self.known.outputs) if self.known is not None else ()
-        deciding = (name for a in arguments for name in (a.type_attr, a.number_attr, a.list_attr) if name)
-        self.deciding = tuple(dict.fromkeys(deciding))
-        declared = self.known.attr_kinds if self.known is not None else {}
-        self.kinds = {name: _DECLARED.get(kind, _ANY) for name, kind in declared.items()}
-        self.accepted: set[tuple[Any, ...]] = set()
-        self.calls = CALLS.get(op)
-
-
 class _Checker:
     """One verification: what was found, and what was learnt of operators on the way."""
 
-    __slots__ = ("_calls", "_contracts", "_functions", "_graph", "_limit", "_operators", "found")
+    __slots__ = ("_calls", "_contracts", "_functions", "_graph", "_limit", "_rules", "found")
 
     def __init__(self, model: Model | None, limit: int, contracts: bool):
         self._contracts = contracts
         self.found: list[str] = []
         self._limit = limit
         self._functions: Mapping[str, Function] = model.functions if model is not None else {}
-        self._operators: dict[str, _Operator] = {}
+        self._rules = OperatorRules(self._functions, self._report)
         self._calls: dict[str, dict[str, None]] = {}  # caller -> callees
         self._graph = Graph()
 
@@ -129,6 +79,7 @@ class _Checker:
         nodes = self._listed(graph)
         self._check_interface(graph)
         seen: set[Node] = set()
+        rules = self._rules
         in_order, reads, uses, waits, waiters, listed = True, 0, 0, 0, 0, 0
         for node in nodes:
             inputs = node._inputs
@@ -157,7 +108,9 @@ class _Checker:
                 waiters += len(node._control_users)
             seen.add(node)
             if self._contracts:
-                self._check_operator(node)
+                caller = rules.check(node)
+            if caller is not None:
+                self._check_calls(node, caller)
         if reads != uses:
             self._report_stray_uses(nodes)
         if waits != waiters:
@@ -262,96 +215,12 @@ class _Checker:
                 if user.graph is not self._graph or not user._control_inputs or node not in user._control_inputs:
                     self._report(node, f"believes that '{printable(user._name)}' waits for it")
 
-    # A node against its operator ------------------------------------------------------------------------------
-
-    def _check_operator(self, node: Node) -> None:
-        operator = self._operators.get(node.op)
-        if operator is None:
-            operator = self._operators[node.op] = _Operator(node.op, self._functions)
-        attrs = node.attrs
-        calls = operator.is_function
-        kinds = operator.kinds
-        for name, value in attrs.items():
-            kind = type(value)
-            if kind not in kinds.get(name, _ANY):
-                self._check_kind(node, name, value, operator)
-            elif kind is tuple:
-                calls = self._check_list(node, name, value, operator) or calls
-            elif kind is FunctionRef:
-                calls = True
-        if operator.known is not None:
-            inputs = [None if v is None else v.type.dtype for v in node._inputs]
-            key = (*map(attrs.get, operator.deciding), *inputs, None, *[v.type.dtype for v in node.outputs])
-            try:
-                known = key in operator.accepted
-            except TypeError:  # an attribute of a kind that was reported above
-                return
-            if not known and self._check_types(node, operator.known):
-                operator.accepted.add(key)
-        if node.op == "tf.Const":
-            self._check_constant(node)
-        if calls:
-            self._check_calls(node, operator)
-
-    def _check_kind(self, node: Node, name: str, value: Any, operator: _Operator) -> None:
-        declared = operator.known.attr_kinds.get(name) if operator.known is not None else None
-        if isinstance(value, Tensor) and declared in (None, "tensor"):
-            return  # an implementation of somebody else's
-        wanted = f"where {declared} is declared" if declared else "which is no attribute value"
-        self._report(node, f"has a {type(value).__name__} as attribute '{printable(name)}', {wanted}")
-
-    def _check_list(self, node: Node, name: str, value: tuple[Any, ...], operator: _Operator) -> bool:
-        """Whether the list refers to functions."""
-        declared = operator.known.attr_kinds.get(name) if operator.known is not None else None
-        legal = _DECLARED.get(declared[5:-1], _SCALARS) if declared is not None else _SCALARS
-        for item in value:
-            if type(item) not in legal and not isinstance(item, Tensor):
-                self._report(node, f"has a {type(item).__name__} in the list of attribute '{printable(name)}'")
-                return False
-        return bool(value) and type(value[0]) is FunctionRef
-
-    def _check_types(self, node: Node, known: Interface) -> bool:
-        """Whether number and types of inputs and outputs are those the interface gives for the attributes."""
-        if any(type(value) is AttributePlaceholder for value in node.attrs.values()):
-            return True  # a generic body: its instantiation decides
-        right = True
-        try:
-            wanted_inputs = known.input_types(node.attrs)
-            wanted_outputs = [type.dtype for type in known.output_types(node.attrs)]
-        except KeyError:
-            return True  # an old graph that leaves it open
-        except ValueError as error:
-            self._report(node, f"is absurd: {error}")
-            return False
-        for what, wanted, found in (
-            ("input", wanted_inputs, [None if v is None else v.type.dtype for v in node._inputs]),
-            ("output", wanted_outputs, [v.type.dtype for v in node.outputs]),
-        ):
-            if len(wanted) != len(found):
-                self._report(node, f"has {len(found)} {what}s, and its attributes ask for {len(wanted)}")
-                right = False
-                continue
-            for index, (want, have) in enumerate(zip(wanted, found, strict=True)):
-                if not (have is want or _agree(want, have)):
-                    self._report(node, f"has {have} as {what} {index}, and its attributes ask for {want}")
-                    right = False
-        return right
-
-    def _check_constant(self, node: Node) -> None:
-        held, dtype = node.attrs.get("value"), node.attrs.get("dtype")
-        if not isinstance(held, Tensor):
-            return
-        if isinstance(dtype, DType) and dtype is not held.dtype:
-            self._report(node, f"holds a tensor of {held.dtype} under dtype = {dtype}")
-        if node.outputs and not _holds(node.outputs[0].type, held):
-            self._report(node, f"holds a tensor of {held.dtype}{list(held.shape)} under type {node.outputs[0].type}")
-
     # Functions ------------------------------------------------------------------------------------------------
 
     def _resolves(self, name: str) -> bool:
         return name in self._functions or interface(name) is not None
 
-    def _check_calls(self, node: Node, operator: _Operator) -> None:
+    def _check_calls(self, node: Node, operator: Operator) -> None:
         if self._graph.model is None:
             return
         called = self._calls.setdefault(self._graph.name if isinstance(self._graph, Function) else "", {})
@@ -376,7 +245,7 @@ class _Checker:
             self._report(node, f"passes {len(passed)} values to '{name}', which takes {len(function.inputs)}")
             return
         for index, (wanted, given) in enumerate(zip(function.inputs, passed, strict=True)):
-            if given is not None and not _agree(wanted.dtype, given.dtype):
+            if given is not None and not agree(wanted.dtype, given.dtype):
                 self._report(node, f"passes {given.dtype} to '{name}' at {index}, which takes {wanted.dtype}")
 
     def check_model(self, model: Model) -> None:
@@ -426,14 +295,3 @@ def _is_own(value: Value) -> bool:
     """`value` is an output of its node."""
     outputs = value.node.outputs
     return 0 <= value.index < len(outputs) and outputs[value.index] is value
-
-
-def _agree(wanted: DType, have: DType | None) -> bool:
-    """A value of type `have` may stand where `wanted` is asked for."""
-    if have is None:
-        return False
-    return have is wanted or not have.code or not wanted.code or dereferenced(have) is wanted
-
-
-def _holds(type: TensorType, held: Tensor) -> bool:
-    return _agree(type.dtype, held.dtype) and type.shape.merged(Shape(held.shape)) is not None
