@@ -107,8 +107,7 @@ class _Checker:
             if node._control_users:
                 waiters += len(node._control_users)
             seen.add(node)
-            if self._contracts:
-                caller = rules.check(node)
+            caller = rules.check(node) if self._contracts else None
             if caller is not None:
                 self._check_calls(node, caller)
         if reads != uses:

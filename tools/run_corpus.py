@@ -71,8 +71,9 @@ def fetchable(model: Any, names: list[str]) -> list[str]:
         if node is not None and port < len(node.outputs):
             dtype = node.outputs[port].dtype
             if not dtype.is_handle:
-                found.append(f"{base(name)}:{port}")
-    return list(dict.fromkeys(found))
+                found.append((dtype.code > 100, f"{base(name)}:{port}"))
+    plain = [name for is_reference, name in found if not is_reference]
+    return list(dict.fromkeys(plain or [name for _, name in found]))
 
 
 def recorded(entry: dict[str, Any], root: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:

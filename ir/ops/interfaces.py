@@ -34,7 +34,10 @@ class Argument(NamedTuple):
     is_ref: bool = False
 
     def dtypes(self, attrs: Mapping[str, Any]) -> list[DType]:
-        """Types of the tensors it stands for. Raises `KeyError` or `ValueError` where an attribute is missing or absurd."""
+        """Types of the tensors it stands for.
+
+        Raises `KeyError` where an attribute that decides them is missing, `ValueError` where it is absurd.
+        """
         if self.list_attr:
             listed = attrs[self.list_attr]
             if not isinstance(listed, tuple) or not all(isinstance(item, DType) for item in listed):
@@ -151,4 +154,10 @@ def _default(text: str, kind: str) -> Any:
         return None
     if kind == "float":
         return float(text)
+    if kind == "int":
+        return int(text)
+    if kind == "bool":
+        return text == "True"
+    if kind == "string" and "\\" not in text:
+        return text[2:-1].encode()
     return ast.literal_eval(text)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphopt.ir.ops.interfaces import Interface, interface
 from graphopt.ir.types import Shape
@@ -66,6 +66,7 @@ FAMILIES = (
     "graphopt.ir.ops.tf_parsing",
     "graphopt.ir.ops.tf_random",
     "graphopt.ir.ops.tf_quantization",
+    "graphopt.ir.ops.tf_quantized",
     "graphopt.ir.ops.tf_rnn",
     "graphopt.ir.ops.tf_sparse",
     "graphopt.ir.ops.tf_gradients",
@@ -112,7 +113,16 @@ class Operator:
         return (self.traits & trait) == trait
 
 
-_OPERATORS: dict[str, Operator] = {}
+class _Declaration(NamedTuple):
+    """What a family module said; the interface is looked up when the operator is first asked for."""
+
+    traits: Trait
+    shape: ShapeFunction | None
+    evaluate: Evaluation | None
+
+
+_DECLARED: dict[str, _Declaration] = {}
+_UNDECLARED = _Declaration(Trait.NONE, None, None)
 
 
 def register(
@@ -126,17 +136,11 @@ def register(
 
     Raises `ValueError` for a name declared before. What the interface says of state and commutativity is added.
     """
+    declaration = _Declaration(traits, shape, evaluate)
     for name in (names,) if isinstance(names, str) else names:
-        if name in _OPERATORS:
+        if name in _DECLARED:
             raise ValueError(f"operator {name} is declared twice")
-        declared = interface(name.partition(".")[2]) if name.startswith("tf.") else None
-        if declared is not None:
-            traits_here = traits | (Trait.STATEFUL if declared.is_stateful else Trait.NONE)
-            if declared.is_commutative:
-                traits_here |= Trait.COMMUTATIVE
-        else:
-            traits_here = traits
-        _OPERATORS[name] = Operator(name, declared, traits_here, shape, evaluate)
+        _DECLARED[name] = declaration
 
 
 @lru_cache(maxsize=1)
@@ -149,21 +153,29 @@ def _load_families() -> None:
 def find(name: str) -> Operator | None:
     """The operator `name` (`tf.Conv2D`): declared, or with an interface alone; None if quite unknown."""
     _load_families()
-    declared = _OPERATORS.get(name)
-    if declared is not None:
-        return declared
     dialect, _, op_type = name.partition(".")
     known = interface(op_type) if dialect == "tf" else None
-    if known is None:
+    if known is None and name not in _DECLARED:
         return None
-    traits = Trait.STATEFUL if known.is_stateful else Trait.NONE
-    return Operator(name, known, traits | (Trait.COMMUTATIVE if known.is_commutative else Trait.NONE))
+    traits, shape, evaluate = _DECLARED.get(name, _UNDECLARED)
+    writes = known is not None and name not in _DECLARED and any(argument.is_ref for argument in known.inputs)
+    if known is not None and (known.is_stateful or writes):
+        traits |= Trait.STATEFUL
+    if known is not None and known.is_commutative:
+        traits |= Trait.COMMUTATIVE
+    return Operator(name, known, traits, shape, evaluate)
 
 
 def declared_operators() -> Mapping[str, Operator]:
     """Every operator that a family declares, by name."""
     _load_families()
-    return dict(_OPERATORS)
+    return {name: operator for name in _DECLARED if (operator := find(name)) is not None}
+
+
+def declared_with(trait: Trait) -> tuple[str, ...]:
+    """Names of operators that a family declares with all of `trait`, sorted."""
+    _load_families()
+    return tuple(sorted(name for name, found in _DECLARED.items() if (found.traits & trait) == trait))
 
 
 @cache

@@ -12,6 +12,7 @@ from graphopt.ir.ops.inference import InferenceContext, InferenceError
 from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import Array, is_narrow
 from graphopt.ir.ops.tf_reduction import without_last
+from graphopt.ir.ops.tf_windows import settled
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 
@@ -52,14 +53,22 @@ def _largest(array: Array, k: int, index_type: Any) -> list[Array]:
     return [np.take_along_axis(array, places, -1), places.astype(index_type)]
 
 
+def _check_sorted(attrs: Any) -> None:
+    if not attrs.get("sorted", True):
+        raise ValueError("the order of unsorted results is not defined")
+
+
 def _top_k(attrs: Any, array: Array) -> list[Array]:
+    _check_sorted(attrs)
     return _largest(array, attrs["k"], np.int32)
 
 
 def _top_k_given(attrs: Any, array: Array, k: Array) -> list[Array]:
+    _check_sorted(attrs)
     return _largest(array, scalar_int(k, "k"), attrs["index_type"].numpy)
 
 
+@settled("k")
 def _top_k_shape(context: InferenceContext) -> Sequence[Shape]:
     k = context.attrs["k"] if "k" in context.attrs else size_of(context, 1, "k")
     shape = without_last(context, k)

@@ -37,12 +37,14 @@ class MergeDuplicates(Pass):
         %y = tf.Mul(%a, %a)
 
     The operands of commutative operators may come in either order, and constants are equal when their bytes are.
-    `constants` off leaves constants alone. An input of the graph is never merged, an output stays under its own name.
+    `constants` off leaves constants alone. An input of the graph is never merged, an output stays under its own name;
+    with `outputs` off, outputs and targets take no part at all.
 
-    Refuses stateful and random operators and v1 control flow.
+    Refuses stateful and random operators, v1 control flow, and nodes that read references.
     """
 
     constants: bool = True
+    outputs: bool = True
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Merge within one graph, in one sweep in topological order."""
@@ -50,7 +52,7 @@ class MergeDuplicates(Pass):
         constants = Constants(graph) if self.constants else None
         for node in graph.topological_order():
             key = self._key(node, constants)
-            if key is None:
+            if key is None or not (self.outputs or is_internal(node)):
                 continue
             first = seen.setdefault(key, node)
             if first is node or not context.allows(self.name):
@@ -78,18 +80,28 @@ class MergeDuplicates(Pass):
         traits = traits_of(node.op)
         if traits & NEVER:
             return None
-        if node.op == CONSTANT:
-            held = None if constants is None else constants.key(node)
-            return None if held is None else (CONSTANT, held, node.device, control_key(node))
         for value in node.outputs:
             if value.is_input:
                 return None
+        if node.op == CONSTANT:
+            held = None if constants is None else constants.key(node)
+            return None if held is None else (CONSTANT, held, node.device, control_key(node))
+        for source in node._inputs:
+            if source is not None and source.type.dtype.code > 100:
+                return None  # reads a reference at a moment of its own
         inputs = tuple([id(value) for value in node._inputs])
         if traits & Trait.COMMUTATIVE and len(inputs) == 2 and inputs[0] > inputs[1]:
             inputs = (inputs[1], inputs[0])
         if not node.outputs:
             return None
         return (node.op, inputs, attribute_key(node.attrs), node.device, control_key(node), len(node.outputs))
+
+
+def is_internal(node: Node) -> bool:
+    """`node` is neither an output nor a target of its graph."""
+    if node.graph is not None and node in node.graph._targets:
+        return False
+    return not any(value.is_output for value in node.outputs)
 
 
 def control_key(node: Node) -> frozenset[int] | None:

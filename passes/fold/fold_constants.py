@@ -57,8 +57,9 @@ class FoldConstants(Pass):
     Shapes that are known, and integers computed from them, are constants too. A node whose output is the same in
     every element becomes a compact constant.
 
-    `max_bytes` bounds each result. A result larger than its operands is refused beyond 64 KiB, unless `grow` is set,
-    and all results together may outgrow the model's constants by no more than their size and 16 MiB.
+    `max_bytes` bounds each result that is larger than its operands, with `bound_all` every one. A result larger than
+    its operands is refused beyond 64 KiB, unless `grow` is set, and all results together may outgrow the model's
+    constants by no more than their size and 16 MiB.
     `exclude_operators` and `exclude_nodes` are left alone. With `shapes` off, nothing is concluded from shapes.
 
     Refuses stateful and random operators, control flow and calls, and whatever un-compresses weights: dequantization,
@@ -68,6 +69,7 @@ class FoldConstants(Pass):
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     max_bytes: int = 10 << 20
+    bound_all: bool = False
     grow: bool = False
     shapes: bool = True
     exclude_operators: tuple[str, ...] = ()
@@ -214,7 +216,7 @@ class Folding:
             return
         total = sum(size or 0 for size in expected)
         limit = min(self.options.max_bytes, self.context.max_constant_bytes)
-        if total > limit and not total <= stored:
+        if total > limit and (total > stored or self.options.bound_all):
             raise Refused(f"its result takes {total} bytes, more than the limit of {limit}")
         if total > stored and not self.options.grow and not self._is_splat(node, operands):
             if total > SMALL:

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.known import known_tensor
-from graphopt.ir.ops import Trait, declared_operators
+from graphopt.ir.ops import Trait, declared_with, find
 from graphopt.ir.ops.derive import derived_names
 from graphopt.ir.tensors import ArrayTensor, Tensor
 from graphopt.ir.types import Shape
@@ -137,14 +137,14 @@ class LogicalNeutral(_Neutral):
 
 def _operators_with(trait: Trait) -> tuple[str, ...]:
     """TensorFlow's operators of one operand that have `trait` and no attributes but the element type."""
-    return tuple(
-        operator.name.partition(".")[2]
-        for operator in sorted(declared_operators().values(), key=lambda operator: operator.name)
-        if operator.has(trait)
-        and operator.interface is not None
-        and len(operator.interface.inputs) == 1
-        and derived_names(operator.interface).issuperset(operator.interface.attr_kinds)
-    )
+    return tuple(name.partition(".")[2] for name in declared_with(trait) if _has_one_operand(name))
+
+
+def _has_one_operand(name: str) -> bool:
+    operator = find(name)
+    if operator is None or operator.interface is None or len(operator.interface.inputs) != 1:
+        return False
+    return derived_names(operator.interface).issuperset(operator.interface.attr_kinds)
 
 
 class UndoTwice(Rule):
