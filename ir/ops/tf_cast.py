@@ -10,7 +10,8 @@ import numpy as np
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast, same_as
 from graphopt.ir.ops.registry import Trait, register
-from graphopt.ir.ops.tf_elementwise import ELEMENTWISE, Array, evaluation
+from graphopt.ir.ops.tf_elementwise import ELEMENTWISE, Array, evaluation, integer_limits
+from graphopt.ir.ops.tf_windows import settled
 from graphopt.ir.types import UNKNOWN_SHAPE, DType, Shape, dereferenced
 
 # Cast ---------------------------------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def _to_integer(array: Array, kind: np.dtype[Any]) -> Array:
-    limits = ml_dtypes.iinfo(kind)
+    limits = integer_limits(kind)
     whole = np.trunc(array.astype(np.float64))
     if not np.all((whole >= float(limits.min)) & (whole < float(limits.max) + 1)):
         raise ValueError(f"a value is outside the range of {kind.name}; what it becomes depends on the machine")
@@ -73,15 +74,16 @@ def _bitcast(attrs: Any, array: Array) -> Array:
     old, new = array.dtype.itemsize, kind.itemsize
     source = np.ascontiguousarray(array)
     if old == new:
-        return source.view(kind).reshape(array.shape)
+        return np.asarray(source.view(kind)).reshape(array.shape)
     octets = source.reshape(-1).view(np.uint8)
     if old > new:
-        return octets.view(kind).reshape(*array.shape, old // new)
+        return np.asarray(octets.view(kind)).reshape(*array.shape, old // new)
     if array.ndim == 0 or array.shape[-1] * old != new:
         raise ValueError(f"cannot reinterpret an array of shape {array.shape} as {attrs['type'].name}")
-    return octets.view(kind).reshape(array.shape[:-1])
+    return np.asarray(octets.view(kind)).reshape(array.shape[:-1])
 
 
+@settled("T", "type")
 def _bitcast_shape(context: InferenceContext) -> Sequence[Shape]:
     source, target, shape = context.attrs["T"], context.attrs["type"], context.shape(0)
     if not source.itemsize or not target.itemsize:

@@ -24,6 +24,7 @@ from graphopt.ir.ops.tf_elementwise import (
     evaluation,
     merged_shapes,
 )
+from graphopt.ir.ops.tf_windows import settled
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 # Comparisons --------------------------------------------------------------------------------------------------
@@ -44,6 +45,7 @@ def _equality(compare: Callable[..., Any], mismatched: bool) -> Callable[..., Ar
     return evaluate
 
 
+@settled("incompatible_shape_error")
 def _equality_shape(context: InferenceContext) -> Sequence[Shape]:
     if context.attrs["incompatible_shape_error"]:
         return broadcast(context)

@@ -23,7 +23,7 @@ class Band(NamedTuple):
     upper: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many diagonals."""
         return self.upper - self.lower + 1
 
@@ -36,7 +36,7 @@ def band_of(numbers: Sequence[int]) -> Band:
     if not 1 <= len(numbers) <= 2:
         raise InferenceError(f"diagonals are named by one or two numbers, not {len(numbers)}")
     band = Band(int(numbers[0]), int(numbers[-1]))
-    if band.count < 1:
+    if band.size < 1:
         raise InferenceError(f"the lower diagonal {band.lower} is above the upper one {band.upper}")
     return band
 
@@ -87,11 +87,11 @@ def _diagonals(array: Array, band: Band, padding: Array, alignment: bytes) -> Ar
     rows, columns = array.shape[-2:]
     _check_band(band, rows, columns)
     longest = min(rows + min(band.upper, 0), columns - max(band.lower, 0))
-    result = np.empty((*array.shape[:-2], band.count, longest), array.dtype)
+    result = np.empty((*array.shape[:-2], band.size, longest), array.dtype)
     result[...] = padding
     for place in _places(band, rows, columns, alignment):
         result[..., place.packed_row, place.packed_columns] = array[..., place.rows, place.columns]
-    return result[..., 0, :] if band.count == 1 else result
+    return result[..., 0, :] if band.size == 1 else result
 
 
 def _part(attrs: Any, array: Array, k: Array | None = None, padding: Array | None = None) -> Array:
@@ -119,7 +119,7 @@ def _part_shape(context: InferenceContext) -> Sequence[Shape]:
 def _packed_dims(band: Band, rows: Dim, columns: Dim) -> tuple[Dim, ...]:
     _check_band(band, rows, columns)
     longest = _longest(band, rows, columns)
-    return (longest,) if band.count == 1 else (band.count, longest)
+    return (longest,) if band.size == 1 else (band.size, longest)
 
 
 # Putting in ---------------------------------------------------------------------------------------------------
@@ -142,10 +142,10 @@ def _sides(band: Band, longest: Dim, rows: int, columns: int) -> tuple[Dim, Dim]
 
 
 def _check_packed(dims: Sequence[Dim], band: Band) -> None:
-    if len(dims) < (1 if band.count == 1 else 2):
-        raise InferenceError(f"{Shape(dims)} cannot hold {band.count} diagonals")
-    if band.count > 1 and isinstance(dims[-2], int) and dims[-2] != band.count:
-        raise InferenceError(f"{Shape(dims)} does not hold {band.count} diagonals")
+    if len(dims) < (1 if band.size == 1 else 2):
+        raise InferenceError(f"{Shape(dims)} cannot hold {band.size} diagonals")
+    if band.size > 1 and isinstance(dims[-2], int) and dims[-2] != band.size:
+        raise InferenceError(f"{Shape(dims)} does not hold {band.size} diagonals")
 
 
 def _diagonal_matrix(
@@ -160,7 +160,7 @@ def _diagonal_matrix(
     _check_packed(packed.shape, band)
     wanted = (-1, -1) if rows is None or columns is None else (int(rows), int(columns))
     height, width = (int(str(side)) for side in _sides(band, packed.shape[-1], *wanted))
-    batch = packed.shape[: -1 if band.count == 1 else -2]
+    batch = packed.shape[: -1 if band.size == 1 else -2]
     result = np.empty((*batch, height, width), packed.dtype)
     result[...] = np.zeros((), packed.dtype) if padding is None else padding
     _place_diagonals(result, packed, band, attrs.get("align", OLD_ALIGNMENT))
@@ -168,8 +168,9 @@ def _diagonal_matrix(
 
 
 def _place_diagonals(target: Array, packed: Array, band: Band, alignment: bytes) -> None:
-    many = packed.reshape(*packed.shape[:-1], 1, packed.shape[-1]) if band.count == 1 else packed
-    for place in _places(band, *target.shape[-2:], alignment):
+    many = packed.reshape(*packed.shape[:-1], 1, packed.shape[-1]) if band.size == 1 else packed
+    rows, columns = target.shape[-2:]
+    for place in _places(band, rows, columns, alignment):
         target[..., place.rows, place.columns] = many[..., place.packed_row, place.packed_columns]
 
 
@@ -178,7 +179,7 @@ def _diagonal_matrix_shape(context: InferenceContext) -> Sequence[Shape]:
     if packed.dims is None or band is None:
         return [UNKNOWN_SHAPE]
     _check_packed(packed.dims, band)
-    batch = packed.dims[: -1 if band.count == 1 else -2]
+    batch = packed.dims[: -1 if band.size == 1 else -2]
     wanted: list[int | None] = [-1, -1]
     if context.input_count > 2:
         wanted = [context.constant_int(2), context.constant_int(3)]

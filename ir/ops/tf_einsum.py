@@ -13,10 +13,12 @@ from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcas
 from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import Array, is_narrow
 from graphopt.ir.ops.tf_linalg import product
+from graphopt.ir.ops.tf_windows import settled
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Labels = tuple[str, ...]
 ELLIPSIS = "..."
+einsum: Any = np.einsum  # whose form with numbers for labels has no types
 
 
 class Equation(NamedTuple):
@@ -87,6 +89,7 @@ def label_sizes(equation: Equation, shapes: Sequence[Shape]) -> dict[str, Dim]:
     return sizes
 
 
+@settled("equation")
 def _shape(context: InferenceContext) -> Sequence[Shape]:
     equation = parse(context.attrs["equation"].decode("utf-8", "replace"))
     shapes = context.shapes()
@@ -129,7 +132,7 @@ def _summed(array: Array, labels: Labels, kept: Labels) -> Array:
     numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     if len(numbers) > 52:
         raise ValueError("an equation of more than 52 labels is not evaluated")
-    return np.asarray(np.einsum(array, [numbers[i] for i in labels], [numbers[i] for i in kept]))
+    return np.asarray(einsum(array, [numbers[i] for i in labels], [numbers[i] for i in kept]))
 
 
 def _contracted(arrays: Sequence[Array], equation: Equation, output: Labels, sizes: dict[str, int]) -> Array:
@@ -158,7 +161,7 @@ def _on_diagonal(array: Array, kept: Labels, output: Labels, sizes: dict[str, in
     """Zeros, but `array` along the diagonal of the labels that `output` repeats."""
     result = np.zeros([sizes[label] for label in output], array.dtype)
     numbers = {label: number for number, label in enumerate(kept)}
-    np.einsum(result, [numbers[i] for i in output], [numbers[i] for i in kept])[...] = array
+    einsum(result, [numbers[i] for i in output], [numbers[i] for i in kept])[...] = array
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast, same_as
@@ -12,6 +13,8 @@ from graphopt.ir.ops.registry import Evaluation, Trait, register
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]
+integer_limits: Any = ml_dtypes.iinfo  # without types of their own; they know the narrow types that NumPy lacks
+float_limits: Any = ml_dtypes.finfo
 
 ELEMENTWISE = Trait.ELEMENTWISE
 IDEMPOTENT = Trait.ELEMENTWISE | Trait.IDEMPOTENT

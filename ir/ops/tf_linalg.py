@@ -11,6 +11,7 @@ from graphopt.ir.dimensions import Dim, add, minimum
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast_shapes, same_as
 from graphopt.ir.ops.registry import Trait, register
 from graphopt.ir.ops.tf_elementwise import Array, evaluation, is_narrow, merged_shapes
+from graphopt.ir.ops.tf_windows import settled
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 # Products -----------------------------------------------------------------------------------------------------
@@ -24,10 +25,10 @@ def transposed(array: Array, conjugate: bool = False) -> Array:
 
 def product(x: Array, y: Array, target: np.dtype[Any]) -> Array:
     """Matrix product in `target`; narrow floats add up in single precision."""
+    accumulator = np.dtype(np.float32) if is_narrow(np.empty(0, target)) else target
     with np.errstate(all="ignore"):
-        if is_narrow(np.empty(0, target)):
-            return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(target)
-        return np.matmul(x.astype(target, copy=False), y.astype(target, copy=False))
+        total = np.matmul(x.astype(accumulator, copy=False), y.astype(accumulator, copy=False))
+        return np.asarray(total).astype(target, copy=False)
 
 
 def _matmul(attrs: Any, x: Array, y: Array) -> Array:
@@ -70,6 +71,7 @@ def _check_equal(left: Dim, right: Dim, what: str) -> None:
         raise InferenceError(f"{what} differ: {left} and {right}")
 
 
+@settled("transpose_a", "transpose_b")
 def _matmul_shape(context: InferenceContext) -> Sequence[Shape]:
     for index in (0, 1):
         if context.shape(index).rank not in (None, 2):
@@ -81,6 +83,7 @@ def _matmul_shape(context: InferenceContext) -> Sequence[Shape]:
 
 
 def _batch_matmul_shape(broadcasts: bool) -> Callable[[InferenceContext], Sequence[Shape]]:
+    @settled("adj_x", "adj_y")
     def infer(context: InferenceContext) -> Sequence[Shape]:
         left, rows, inner_left = _matrix_dims(context.shape(0), context.attrs["adj_x"])
         right, inner_right, columns = _matrix_dims(context.shape(1), context.attrs["adj_y"])
@@ -213,9 +216,8 @@ def _solve_shape(broadcasts: bool) -> Callable[[InferenceContext], Sequence[Shap
 
 # Decompositions: no evaluation, for the signs and the order of their results are anyone's choice ---------------
 
-NOTHING = Shape((0,))  # what stands for a result that was not asked for
 
-
+@settled("compute_uv", "full_matrices")
 def _singular_values_shape(context: InferenceContext) -> Sequence[Shape]:
     batch, rows, columns = _matrix_dims(context.shape(0), swap=False)
     if batch is None:
@@ -223,12 +225,13 @@ def _singular_values_shape(context: InferenceContext) -> Sequence[Shape]:
     small = minimum(rows, columns)
     values = Shape((*batch, small))
     if not context.attrs["compute_uv"]:
-        return [values, NOTHING, NOTHING]
+        return [values, UNKNOWN_SHAPE, UNKNOWN_SHAPE]
     if context.attrs["full_matrices"]:
         return [values, Shape((*batch, rows, rows)), Shape((*batch, columns, columns))]
     return [values, Shape((*batch, rows, small)), Shape((*batch, columns, small))]
 
 
+@settled("compute_v")
 def _eigen_shape(context: InferenceContext) -> Sequence[Shape]:
     found = square_dims(context.shape(0))
     if found is None:
@@ -242,6 +245,7 @@ def _eigen_of_old_shape(context: InferenceContext) -> Sequence[Shape]:
     return [UNKNOWN_SHAPE if found is None else Shape((*found[0], add(found[1], 1), found[1]))]
 
 
+@settled("full_matrices")
 def _qr_shape(context: InferenceContext) -> Sequence[Shape]:
     batch, rows, columns = _matrix_dims(context.shape(0), swap=False)
     if batch is None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, normalized_axis, same_as, scalar
 from graphopt.ir.ops.registry import Evaluation, register
-from graphopt.ir.ops.tf_elementwise import Array, is_narrow
+from graphopt.ir.ops.tf_elementwise import Array, float_limits, is_narrow
+from graphopt.ir.ops.tf_windows import settled
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
+
+sum_along: Any = np.add.reduce  # called with types that are only known as they run
+product_along: Any = np.multiply.reduce
 
 # Axes ---------------------------------------------------------------------------------------------------------
 
@@ -29,6 +32,7 @@ def reduced_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:
     return tuple(normalized)
 
 
+@settled("keep_dims")
 def reduction_shape(context: InferenceContext) -> Sequence[Shape]:
     """Input 0 without the axes that input 1 lists, or with 1 in their place."""
     shape, axes = context.shape(0), context.partial(1)
@@ -73,18 +77,18 @@ def _accumulator(array: Array) -> Any:
 
 
 def _sum(array: Array, axes: tuple[int, ...], keep: bool) -> Any:
-    return np.add.reduce(_widened(array), axis=axes, dtype=_accumulator(array), keepdims=keep)
+    return sum_along(_widened(array), axis=axes, dtype=_accumulator(array), keepdims=keep)
 
 
 def _product(array: Array, axes: tuple[int, ...], keep: bool) -> Any:
-    return np.multiply.reduce(_widened(array), axis=axes, dtype=_accumulator(array), keepdims=keep)
+    return product_along(_widened(array), axis=axes, dtype=_accumulator(array), keepdims=keep)
 
 
 def _mean(array: Array, axes: tuple[int, ...], keep: bool) -> Any:
     count = int(np.prod([array.shape[axis] for axis in axes], dtype=np.int64))
     if array.dtype.kind in "iu":
         wide = np.uint64 if array.dtype.kind == "u" else np.int64
-        total = np.add.reduce(array, axis=axes, dtype=wide, keepdims=keep)
+        total = sum_along(array, axis=axes, dtype=wide, keepdims=keep)
         quotient = np.abs(total) // wide(max(count, 1))
         return np.where(total < 0, -quotient, quotient) if wide is np.int64 else quotient
     total = _sum(array, axes, keep)
@@ -108,7 +112,7 @@ def _extreme(ufunc: Any, highest: bool) -> Callable[[Array, tuple[int, ...], boo
 
 def _euclidean_norm(array: Array, axes: tuple[int, ...], keep: bool) -> Any:
     squares = array * np.conj(array) if array.dtype.kind == "c" else np.square(_widened(array))
-    total = np.add.reduce(squares, axis=axes, dtype=_accumulator(array), keepdims=keep)
+    total = sum_along(squares, axis=axes, dtype=_accumulator(array), keepdims=keep)
     if array.dtype.kind in "iu":
         return np.sqrt(total.astype(np.float64))
     return np.sqrt(total)
@@ -148,7 +152,7 @@ def _position(find: Any, highest: bool) -> Evaluation:
             raise ValueError(f"axis {axis} of shape {array.shape} is empty")
         wide = _widened(array)
         if wide.dtype.kind == "f":
-            limits = ml_dtypes.finfo(array.dtype)
+            limits = float_limits(array.dtype)
             start = wide.dtype.type(limits.min if highest else limits.max)
             wide = np.fmax(wide, start) if highest else np.fmin(wide, start)
         return np.asarray(find(wide, axis=axis)).astype(attrs["output_type"].numpy)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
 from graphopt.ir.ops.registry import Evaluation, Trait, register
-from graphopt.ir.ops.tf_elementwise import Array, is_narrow
+from graphopt.ir.ops.tf_elementwise import Array, float_limits, is_narrow
 from graphopt.ir.ops.tf_ordering import scalar_int, size_of
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
@@ -27,11 +26,11 @@ def _one(dtype: np.dtype[Any]) -> Any:
 
 
 def _least(dtype: np.dtype[Any]) -> Any:
-    return (np.iinfo(dtype) if dtype.kind in "iu" else ml_dtypes.finfo(dtype)).min
+    return (np.iinfo(dtype) if dtype.kind in "iu" else float_limits(dtype)).min
 
 
 def _greatest(dtype: np.dtype[Any]) -> Any:
-    return (np.iinfo(dtype) if dtype.kind in "iu" else ml_dtypes.finfo(dtype)).max
+    return (np.iinfo(dtype) if dtype.kind in "iu" else float_limits(dtype)).max
 
 
 REDUCTIONS: dict[str, tuple[Any, Initial]] = {
@@ -54,7 +53,7 @@ def reduce_rows(ufunc: Any, initial: Any, rows: Array, ids: Array, count: int) -
             ufunc.at(result, ids, wide)
         else:
             ufunc.at(result, ids[kept], wide[kept])
-        return result.astype(rows.dtype)
+        return np.asarray(result).astype(rows.dtype)
 
 
 def _sizes(ids: Array, count: int) -> Array:
@@ -63,7 +62,7 @@ def _sizes(ids: Array, count: int) -> Array:
 
 def _divided(total: Array, divisor: Array) -> Array:
     """`total` over `divisor`, row by row, in the type of `total`; integers are truncated."""
-    divisor = divisor.reshape(divisor.shape + (1,) * (total.ndim - 1))
+    divisor = np.asarray(divisor).reshape(divisor.shape + (1,) * (total.ndim - 1))
     if total.dtype.kind in "iu":
         quotient = np.abs(total) // divisor.astype(total.dtype)
         return np.where(total < 0, -quotient, quotient).astype(total.dtype)

@@ -119,7 +119,7 @@ def polygamma(order: Array, x: Array) -> Array:
 
 
 def _until_converged(advance: Callable[[int], Array]) -> None:
-    """Call `advance(1)`, `advance(2)`, … until all it returns is settled. Raises `ValueError` if that takes too long."""
+    """Call `advance(1)`, `advance(2)`, … until all it returns holds. Raises `ValueError` if that takes too long."""
     for count in range(1, MOST_TERMS):
         if np.all(advance(count)):
             return
@@ -163,7 +163,7 @@ def _gamma_series(a: Array, x: Array) -> Array:
         nonlocal term, total
         term = term * x / (a + count)
         total = total + term
-        return np.abs(term) <= EPSILON * np.abs(total)
+        return np.asarray(np.abs(term) <= EPSILON * np.abs(total))
 
     _until_converged(advance)
     return total
@@ -181,7 +181,7 @@ def _gamma_fraction(a: Array, x: Array) -> Array:
         d = 1 / _nonzero(numerator * d + base)
         c = _nonzero(base + numerator / c)
         result = result * d * c
-        return np.abs(d * c - 1) <= 4 * EPSILON
+        return np.asarray(np.abs(d * c - 1) <= 4 * EPSILON)
 
     _until_converged(advance)
     return result
@@ -214,7 +214,7 @@ def _beta_fraction(a: Array, b: Array, x: Array) -> Array:
             d = 1 / _nonzero(1 + numerator * d)
             c = _nonzero(1 + numerator / c)
             result = result * d * c
-        return np.abs(d * c - 1) <= 4 * EPSILON
+        return np.asarray(np.abs(d * c - 1) <= 4 * EPSILON)
 
     _until_converged(advance)
     return result
