@@ -67,7 +67,6 @@ FAMILIES = (
     "graphopt.ir.ops.tf_random",
     "graphopt.ir.ops.tf_quantization",
     "graphopt.ir.ops.tf_quantized",
-    "graphopt.ir.ops.tf_quantized",
     "graphopt.ir.ops.tf_rnn",
     "graphopt.ir.ops.tf_sparse",
     "graphopt.ir.ops.tf_gradients",
