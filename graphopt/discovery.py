@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graphopt.ir.errors import UsageError, printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.types import BOOL
 from graphopt.ir.value import Node, Value
@@ -122,7 +122,7 @@ def _index(node: Node) -> int:
 def _find_inputs(sources: Mapping[Node, None], is_given: bool, found: Discovery) -> None:
     """Of `sources`, those that the outputs depend on; or, where the caller named them, what is odd about them."""
     cuts = {value.node: None for value in found.inputs.values()}
-    needed = reachable([*(value.node for value in found.outputs.values()), *found.targets], cuts.__contains__)
+    needed = _upstream([*(value.node for value in found.outputs.values()), *found.targets], cuts)
     if is_given:
         for key, value in found.inputs.items():
             if value.node not in needed:
@@ -185,13 +185,37 @@ def _chosen_because(doubt: Doubt, has_sources: bool) -> str:
 def _candidates(graph: Graph, fed: Mapping[Node, None] | None) -> Iterator[tuple[Node, Doubt]]:
     """Nodes of which no output is read, or only by what never matters at inference, with the doubt about each."""
     for node in graph:
-        if node.outputs and not any(_is_read(value) for value in node.outputs):
-            yield node, doubt_of(node, fed is None or node in fed)
+        for value in node.outputs:
+            if value._uses and _is_read(value):
+                break
+        else:
+            if node.outputs:
+                yield node, doubt_of(node, fed is None or node in fed)
 
 
 def _is_read(value: Value) -> bool:
     """Something reads it that is not set aside as a whole."""
-    return any(not is_aside(user) for user, _ in value._uses) if value._uses else False
+    return any(not is_aside(user) for user, _ in value._uses or ())
+
+
+def _upstream(roots: Iterable[Node], cuts: Mapping[Node, None]) -> dict[Node, None]:
+    """Everything `roots` depend on, not looking behind `cuts`: `graph.reachable`, written out for speed."""
+    found = dict.fromkeys(roots)
+    pending = list(found)
+    while pending:
+        node = pending.pop()
+        if node in cuts:
+            continue
+        for value in node._inputs:
+            if value is not None and value.node not in found:
+                found[value.node] = None
+                pending.append(value.node)
+        if node._control_inputs:
+            for control in node._control_inputs:
+                if control not in found:
+                    found[control] = None
+                    pending.append(control)
+    return found
 
 
 def _downstream(sources: Iterable[Node]) -> dict[Node, None]:

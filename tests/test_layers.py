@@ -113,6 +113,7 @@ def test_wings_do_not_see_each_other(house: str) -> None:
 @pytest.mark.parametrize("room", TOP_ROOMS)
 def test_nothing_imports_the_top_rooms(room: str) -> None:
     outside = [found for found in imports_in("graphopt") if not within(module_of(found.file), (room,))]
+    outside = [found for found in outside if found.file != "graphopt/__main__.py"]  # `python -m graphopt`
     assert [str(found) for found in outside if within(found.name, (room,))] == []
 
 

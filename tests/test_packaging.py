@@ -50,7 +50,7 @@ def test_wheel_holds_every_source_file_and_nothing_else(wheel: zipfile.ZipFile) 
 def test_wheel_installs_one_import_name_and_one_command(wheel: zipfile.ZipFile) -> None:
     assert {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" not in name} == {"graphopt"}
     (entry_points,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "graphopt = graphopt.cli.main:main" in wheel.read(entry_points).decode()
+    assert "graphopt = graphopt.cli.main:run_process" in wheel.read(entry_points).decode()
 
 
 def test_wheel_is_typed_and_carries_the_licence(wheel: zipfile.ZipFile) -> None:
