@@ -18,7 +18,6 @@ from graphopt.ir.ops.registry import Trait, register
 from graphopt.ir.ops.tf_elementwise import (
     COMMUTATIVE,
     ELEMENTWISE,
-    IDEMPOTENT,
     INVOLUTION,
     Array,
     evaluation,
@@ -184,7 +183,7 @@ def _register() -> None:
     # A vector condition of `Select` chooses rows, so an element does not depend on one element alone.
     register("tf.Select", shape=_select_shape, evaluate=_select)
     register("tf.SelectV2", traits=ELEMENTWISE, shape=broadcast, evaluate=_select_broadcasting)
-    register("tf.ClipByValue", traits=IDEMPOTENT, shape=_clip_shape, evaluate=evaluation(_clip))
+    register("tf.ClipByValue", traits=ELEMENTWISE, shape=_clip_shape, evaluate=evaluation(_clip))
 
 
 _register()
