@@ -32,6 +32,7 @@ _FIELDS = {
 _LIST_FIELDS = {2: "s", 3: "i", 4: "f", 5: "b", 6: "type", 7: "shape", 8: "tensor", 9: "func"}
 _ENTRY_FIELDS = {1: "key", 2: "value"}
 _FUNC_FIELDS = {1: "name", 2: "attr"}
+_CONTINUED = bytes(range(0x80, 0x100))  # octets that do not end a varint
 _SINGLE = struct.Struct("<f")
 SHARED_BYTES = 256  # entries up to this size are remembered
 SHARED_COUNT = 1 << 14  # at a time
@@ -39,7 +40,7 @@ _VALUE_DEPTH = 4  # GraphDef, NodeDef, map entry, AttrValue
 
 
 class ItemBudget:
-    """Bounds what a small file may claim: outputs of nodes, elements of lists, functions."""
+    """Bounds what a small file may claim: outputs of nodes, elements of lists, functions, unknown fields."""
 
     __slots__ = ("left",)
 
@@ -50,7 +51,9 @@ class ItemBudget:
         """Claim `count` items. Raises `ResourceError` when there are no more."""
         self.left -= count
         if self.left < 0:
-            raise ResourceError("the file claims more outputs or list elements than one of its size can use")
+            raise ResourceError(
+                "the file claims more outputs, list elements or unknown fields than one of its size can use"
+            )
 
 
 class AttributeReader:
@@ -152,8 +155,6 @@ class AttributeReader:
                 items.append(self._function(value, end, depth + 1))
             else:
                 items.extend(self._numbers(tag, value, end))
-        if number in (3, 4, 5, 6):
-            self.budget.take(len(items) // 4)
         return tuple(items)
 
     def _numbers(self, tag: int, value: int, end: int) -> list[Any]:
@@ -163,6 +164,7 @@ class AttributeReader:
         if number == 4 and wire_type in (wire.BYTES, wire.FIXED32):
             if (end - value) % 4:
                 raise MalformedError("a packed list is cut", field="list.f", offset=value)
+            self.budget.take((end - value) // 16)
             return [read_float(self.buffer[place : place + 4]) for place in range(value, end, 4)]
         if number not in (3, 5, 6) or wire_type not in (wire.VARINT, wire.BYTES):
             wire.unexpected(tag, _LIST_FIELDS, end)
@@ -170,6 +172,7 @@ class AttributeReader:
         if wire_type == wire.VARINT:
             raw = [value]
         else:
+            self.budget.take(len(self.buffer[value:end].translate(None, _CONTINUED)) // 4)
             raw, place = [], value
             while place < end:
                 item, place = wire.read_varint(self.buffer, place, end)

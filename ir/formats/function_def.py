@@ -33,7 +33,7 @@ _FIELDS = {
 }
 _SIGNATURE_FIELDS = {1: "name", 2: "input_arg", 3: "output_arg", 4: "attr", 20: "control_output"}
 _ARGUMENT_FIELDS = {1: "name", 3: "type", 4: "type_attr", 5: "number_attr", 6: "type_list_attr", 16: "is_ref"}
-FUNCTION_ITEMS = 8  # what a function counts for in the budget of a file
+FUNCTION_ITEMS = 16  # what a function counts for in the budget of a file
 RESOURCE_ID = "_resource_arg_unique_id"
 
 
@@ -128,12 +128,12 @@ class FunctionReader:
                 kinds[attr] = kind
                 if default is not None:
                     defaults[attr] = default
-                raw.append(bytes(self.buffer[previous:end]))
+                raw.append(self._kept(previous, end))
             elif tag == 0x0A:
                 raise MalformedError("is given twice", field="signature.name", offset=value)
             else:
                 wire.unexpected(tag, _SIGNATURE_FIELDS, previous)
-                raw.append(bytes(self.buffer[previous:end]))
+                raw.append(self._kept(previous, end))
             previous = end
         if not name:
             raise MalformedError("a function has no name", field="signature.name", offset=start)
@@ -162,11 +162,15 @@ class FunctionReader:
                 is_ref = value != 0
             else:
                 wire.unexpected(tag, _ARGUMENT_FIELDS, previous)
-                raw.append(bytes(self.buffer[previous:end]))
+                raw.append(self._kept(previous, end))
             previous = end
         name = check_name(texts.get(1), start)
         attrs = (texts.get(4, ""), texts.get(5, ""), texts.get(6, ""))
         return name, ArgumentExtras(dtype, *attrs, is_ref, b"".join(raw))
+
+    def _kept(self, start: int, stop: int) -> bytes:
+        self.reader.budget.take(1)
+        return bytes(self.buffer[start:stop])
 
     def _attribute(self, start: int, stop: int) -> tuple[str, str, Any]:
         name = kind = ""
@@ -221,7 +225,7 @@ class FunctionReader:
                 self._resource_id(arguments, value, end)
             elif tag != 0x0A:
                 wire.unexpected(tag, _FIELDS, previous)
-                raw.append(bytes(buffer[previous:end]))
+                raw.append(self._kept(previous, end))
             previous = end
         wiring.finish()
         self._set_outputs(function, signature, wiring, rets)

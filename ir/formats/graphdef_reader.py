@@ -72,7 +72,8 @@ class GraphReader:
             name = printable(next(iter(self.gradients)))
             raise MalformedError(f"a gradient is given for '{name}', which is no function", field="library.gradient")
         refuse_call_cycles(model.functions)
-        extras = self.extras._replace(**{name: b"".join(kept) for name, kept in self.kept.items()})
+        raw, library, versions = (b"".join(self.kept[name]) for name in ("raw", "library", "versions"))
+        extras = self.extras._replace(raw=raw, library=library, versions=versions)
         if extras != GraphExtras():
             model.metadata[METADATA] = extras
         return model
@@ -87,6 +88,7 @@ class GraphReader:
                 continue
             tag, value, position = next(wire.fields(buffer, position, end))
             if tag != 0x0A:
+                self.nodes.budget.take(1)
                 found.append((tag, value, position))
         if position > end:
             raise MalformedError("the last node is cut: the file is truncated or damaged", field="node", offset=end)
@@ -112,6 +114,7 @@ class GraphReader:
             self._keep("raw", tag, value, stop)
 
     def _keep(self, place: str, tag: int, value: int, stop: int) -> None:
+        self.nodes.budget.take(1)
         self.kept[place].append(field_bytes(self.buffer, tag, value, stop))
 
     def _versions(self, start: int, stop: int) -> None:

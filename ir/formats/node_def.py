@@ -148,6 +148,7 @@ class NodeReader:
             elif tag == 0x22 and device is None:
                 device = wire.text(buffer, value, end, "device")
             elif tag == 0x32 or tag == 0x3A or tag >> 3 not in _FIELDS:
+                self.budget.take(1)
                 raw.append(bytes(buffer[previous:end]))
             elif is_tail or tag not in (0x0A, 0x12, 0x1A):
                 wire.unexpected(tag, _FIELDS if tag != 0x22 else {}, value)

@@ -227,13 +227,14 @@ class TensorReader:
                     raise MalformedError("is given twice", field=_FIELDS[number], offset=position)
                 has_version |= number == 3
             elif number in _FIELDS:
+                field_stop = stop
                 stop = run_end(buffer, position, end, tag, stop)
                 if tensor.number not in (0, number) or (occurrences and number in (CONTENT, FLOAT8)):
                     names = " and ".join(dict.fromkeys((_FIELDS[tensor.number], _FIELDS[number])))
                     raise MalformedError(f"the values are given twice, in {names}", offset=position)
                 if occurrences == 0:
                     tensor.number, tensor.offset, value = number, position, content
-                    tensor.is_spread = tag & 7 != wire.BYTES
+                    tensor.is_spread = tag & 7 != wire.BYTES or stop != field_stop
                 occurrences += 1
                 tensor.stop = stop
             position = stop

@@ -96,7 +96,14 @@ def pieces(buffer: wire.Buffer, start: int, end: int, number: int) -> Iterator[t
     run = _RUNS.get(number)
     row = LISTS[number]
     position = start
+    quick = number << 3 | wire.BYTES if run is None and number < 16 else -1
     while position < end:
+        if buffer[position] == quick and position + 1 < end and buffer[position + 1] < 0x80:
+            value, position = position + 2, position + 2 + buffer[position + 1]
+            if position <= end:
+                yield True, value, position
+                continue
+            position = value - 2
         found = run.match(buffer, position, end) if run is not None else None
         if found is not None:
             yield False, position, found.end()
@@ -111,12 +118,18 @@ def pieces(buffer: wire.Buffer, start: int, end: int, number: int) -> Iterator[t
 
 
 def run_end(buffer: wire.Buffer, start: int, end: int, tag: int, stop: int) -> int:
-    """Where the run of unpacked elements that begins at `start` ends; `stop` for any other field.
+    """Where the run of elements, a field each, that begins at `start` ends; `stop` for any other field.
 
     Raises `MalformedError` where the wire type is wrong for a field of values.
     """
     row = LISTS.get(tag >> 3)
     if tag & 7 == wire.BYTES:
+        if row is not None and row.element is None:  # strings and handles: pass over all the short ones that follow
+            while stop + 1 < end and buffer[stop] == tag and buffer[stop + 1] < 0x80:
+                following = stop + 2 + buffer[stop + 1]
+                if following > end:
+                    break
+                stop = following
         return stop
     if row is None or tag & 7 != row.wire_type:
         name = "tensor_content" if row is None else row.name

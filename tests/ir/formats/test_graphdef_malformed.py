@@ -291,10 +291,12 @@ def test_what_cannot_be_opened_is_malformed_too(tmp_path: pathlib.Path) -> None:
         b"".join(node(f"n{i}", "Split", FLOAT, attr("num_split", f(3, 65_000))) for i in range(100)),
         b"".join(node(f"u{i}", "Unknown") + node(f"r{i}", "X", inputs=(f"u{i}:65000",)) for i in range(100)),
         node("a", "X", attr("x", f(1, b"\x3a\x00" * 500_000))),
-        node("a", "X", attr("x", f(1, f(5, b"\x00" * 5_000_000)))),
-        library(*(function(f"f{i}") for i in range(60_000))),
+        node("a", "X", attr("x", f(1, f(5, b"\x00" * 1_500_000)))),
+        library(*(function(f"f{i}") for i in range(20_000))),
+        b"\x58\x01" * 400_000,
+        node("a", "X", b"\x58\x01" * 400_000),
     ],
-    ids=["outputs", "references", "shapes", "booleans", "functions"],
+    ids=["outputs", "references", "shapes", "booleans", "functions", "fields", "fields of a node"],
 )
 def test_a_small_file_cannot_claim_much(data: bytes) -> None:
     with pytest.raises(ResourceError):
@@ -319,6 +321,15 @@ def test_many_damages_are_clean() -> None:
     outcomes = [_read(_mutated(data, generator)) for _ in range(4000)]
     assert _read(data)
     assert 100 < sum(outcomes) < 3900
+
+
+@pytest.mark.deep
+def test_a_million_damages_of_real_graphs_are_clean(corpus: pathlib.Path) -> None:
+    generator = random.Random(2)
+    paths = sorted(path for path in corpus.glob("graphdef/**/*.pb") if path.stat().st_size < 20_000)
+    graphs = [path.read_bytes() for path in paths]
+    outcomes = [_read(_mutated(generator.choice(graphs), generator)) for _ in range(1_000_000)]
+    assert 10_000 < sum(outcomes) < 900_000
 
 
 def _rich() -> bytes:
