@@ -22,8 +22,8 @@ LIMIT = 20  # problems after which looking on tells nobody more
 def verify(subject: Model | Graph, *, contracts: bool = True) -> None:
     """Raise `VerificationError`, naming the first problems and their nodes, unless every invariant holds.
 
-    Without `contracts`, what nodes ask of one another is not checked: element types, attributes, calls. Files that
-    contradict themselves there exist, and TensorFlow reads them.
+    Without `contracts`, what nodes ask of one another is not checked: element types, attributes, arguments of calls.
+    Files that contradict themselves there exist, and TensorFlow reads them.
     """
     found = problems(subject, LIMIT, contracts=contracts)
     if found:
@@ -107,7 +107,10 @@ class _Checker:
             if node._control_users:
                 waiters += len(node._control_users)
             seen.add(node)
-            caller = rules.check(node) if self._contracts else None
+            if not self._contracts:
+                self._note_calls(node)
+                continue
+            caller = rules.check(node)
             if caller is not None:
                 self._check_calls(node, caller)
         if reads != uses:
@@ -219,12 +222,17 @@ class _Checker:
     def _resolves(self, name: str) -> bool:
         return name in self._functions or interface(name) is not None
 
+    def _note_calls(self, node: Node) -> dict[str, None]:
+        """What `node` calls, remembered for the search for functions that call themselves."""
+        called = dict.fromkeys(callees(node))
+        if called:
+            self._calls.setdefault(self._graph.name if isinstance(self._graph, Function) else "", {}).update(called)
+        return called
+
     def _check_calls(self, node: Node, operator: Operator) -> None:
         if self._graph.model is None:
             return
-        called = self._calls.setdefault(self._graph.name if isinstance(self._graph, Function) else "", {})
-        for name in callees(node):
-            called[name] = None
+        for name in self._note_calls(node):
             if not self._resolves(name):
                 self._report(node, f"refers to function '{printable(name)}', which is not in the library")
         if operator.calls is None:
