@@ -62,13 +62,12 @@ def _sizes(ids: Array, count: int) -> Array:
 
 def _divided(total: Array, divisor: Array) -> Array:
     """`total` over `divisor`, row by row, in the type of `total`; integers are truncated."""
-    divisor = np.asarray(divisor).reshape(divisor.shape + (1,) * (total.ndim - 1))
+    column = divisor.reshape(divisor.shape + (1,) * (total.ndim - 1))
     if total.dtype.kind in "iu":
-        quotient = np.abs(total) // divisor.astype(total.dtype)
+        quotient = np.abs(total) // column.astype(total.dtype)
         return np.where(total < 0, -quotient, quotient).astype(total.dtype)
-    if is_narrow(total):
-        return (total.astype(np.float32) / divisor).astype(total.dtype)
-    return (total / divisor).astype(total.dtype)
+    wide = total.astype(np.float32) if is_narrow(total) else total
+    return np.asarray(wide / column).astype(total.dtype)
 
 
 # Sorted segments ----------------------------------------------------------------------------------------------
