@@ -57,15 +57,15 @@ def reduce_rows(ufunc: Any, initial: Any, rows: Array, ids: Array, count: int) -
 
 
 def _sizes(ids: Array, count: int) -> Array:
-    return np.bincount(ids, minlength=count)[:count]
+    return np.asarray(np.bincount(ids, minlength=count))[:count]
 
 
 def _divided(total: Array, divisor: Array) -> Array:
     """`total` over `divisor`, row by row, in the type of `total`; integers are truncated."""
     column = divisor.reshape(divisor.shape + (1,) * (total.ndim - 1))
     if total.dtype.kind in "iu":
-        quotient = np.abs(total) // column.astype(total.dtype)
-        return np.where(total < 0, -quotient, quotient).astype(total.dtype)
+        quotient: Array = np.abs(total) // column.astype(total.dtype)
+        return np.asarray(np.where(total < 0, -quotient, quotient)).astype(total.dtype)
     wide = total.astype(np.float32) if is_narrow(total) else total
     return np.asarray(wide / column).astype(total.dtype)
 
