@@ -56,7 +56,10 @@ class Tensor:
         return None
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """A key equal for tensors of equal dtype, shape and bytes (so 0.0 and -0.0 differ)."""
+        """A key of dtype, shape and bytes: equal keys mean equal bytes (so 0.0 and -0.0 differ).
+
+        A compact tensor has a key of its own form, other than that of the same values spelled out.
+        """
         array = self.numpy()
         if self.dtype.kind == "string":
             digest = hashlib.blake2b(repr(array.tolist()).encode(), digest_size=16).digest()

@@ -77,7 +77,8 @@ class Pass:
     when it refuses; its fields, all with defaults, are its options.
 
     `exactness` is the class of its least exact rewrite; `requires` and `ensures` name stage specifications;
-    `after` names passes that should have run before where both are in a pipeline.
+    `after` names passes that should have run before where both are in a pipeline; `gives_work` is False for a pass
+    after which no other finds more to do, as one that only reorders.
     """
 
     name: ClassVar[str] = ""
@@ -85,6 +86,7 @@ class Pass:
     requires: ClassVar[tuple[str, ...]] = ()
     ensures: ClassVar[tuple[str, ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
+    gives_work: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -20,6 +20,7 @@ from graphopt.passes.spec import format_pass, format_pipeline, parse_pipeline, s
 
 Comparison = Callable[[Model, Model, Exactness], str | None]
 """Compares the model before and after; returns None, or what differs and where first."""
+PRESET_ROUNDS = 8
 Progress = Callable[[int, int, str], None]
 """Gets how many passes are done, how many there are, and the name of the one that starts."""
 
@@ -32,6 +33,9 @@ class PassManager:
     every invariant of the IR after each pass. `compare`, if given, compares the model's outputs before and after
     each pass that changed something; a difference raises `CheckError` naming the pass and, by bisection, the one
     rewrite at fault. `journal` keeps a record of every rewrite in the report.
+
+    `rounds` bounds how often the pipeline is gone through: after the first time, a pass runs again only if another has
+    changed something since. By default a preset has `PRESET_ROUNDS`, and what is spelled out runs once as written.
     """
 
     passes: str | Pass | Sequence[str | Pass] = "inference"
@@ -42,9 +46,12 @@ class PassManager:
     journal: bool = False
     progress: Progress | None = None
     max_constant_bytes: int = 1 << 30
+    rounds: int | None = None
 
     def __post_init__(self) -> None:
         self.pipeline: tuple[Pass, ...] = resolve_pipeline(self.passes)
+        if self.rounds is None:
+            self.rounds = PRESET_ROUNDS if isinstance(self.passes, str) and self.passes in PRESETS else 1
 
     def run(self, model: Model) -> RunReport:
         """Run all passes on `model`.
@@ -58,18 +65,35 @@ class PassManager:
         contracts = self.verify_each and self._check_source(model, report)
         report.nodes_before, report.bytes_before = model.node_count, constant_bytes(model)
         report.operators_before = operator_counts(model)
-        size = report.nodes_before, report.bytes_before
-        for place, item in enumerate(self.pipeline):
-            if self.progress is not None:
-                self.progress(place, len(self.pipeline), item.name)
-            entry = self._run_one(model, place, report.journal, contracts)
-            entry.nodes_before, entry.bytes_before = size
-            size = entry.nodes_after, entry.bytes_after
-            report.passes.append(entry)
-        report.nodes_after, report.bytes_after = size
+        self._run_rounds(model, report, contracts)
+        report.nodes_after, report.bytes_after = model.node_count, constant_bytes(model)
         report.operators_after = operator_counts(model)
         report.seconds = time.perf_counter() - started
         return report
+
+    def _run_rounds(self, model: Model, report: RunReport, contracts: bool) -> None:
+        """Go through the pipeline; then, round after round, through the passes that others gave new work."""
+        size = report.nodes_before, report.bytes_before
+        pending = dict.fromkeys(range(len(self.pipeline)))
+        for _ in range(self.rounds or 1):
+            for place in sorted(pending):
+                item = self.pipeline[place]
+                if self.progress is not None:
+                    self.progress(place, len(self.pipeline), item.name)
+                del pending[place]
+                entry = self._run_one(model, place, report.journal, contracts)
+                entry.nodes_before, entry.bytes_before = size
+                size = entry.nodes_after, entry.bytes_after
+                if place < len(report.passes):
+                    report.passes[place].add(entry)
+                else:
+                    report.passes.append(entry)
+                if entry.rewrites and item.gives_work:
+                    pending.update(dict.fromkeys(other for other in range(len(self.pipeline)) if other != place))
+            if not pending:
+                return
+        if self.rounds != 1:
+            report.notes.append(f"{len(pending)} passes might find more to do after {self.rounds} rounds")
 
     @staticmethod
     def _check_source(model: Model, report: RunReport) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _CLEAN = "prune-control-dependencies,remove-nodes,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused"
+_SORT = "sort{canonical=true}"
 
 PRESETS: Mapping[str, str] = {
     # What every graph may lose: what is unused, passed on, constant, neutral or there twice.
-    "cleanup": f"strip-unused,sort{{canonical=true}},{_CLEAN}",
+    "cleanup": f"strip-unused,{_SORT},{_CLEAN},{_SORT}",
     # What a deployed model needs: functions inlined, dropout and assertions gone, batch norms folded into weights.
     "inference": (
         "strip-unused,sort{canonical=true},inline-functions,remove-nodes{dropout=true,assertions=true},"

@@ -70,6 +70,14 @@ class PassReport:
         """Rewrites of all rules together."""
         return sum(self.rules.values())
 
+    def add(self, again: PassReport) -> None:
+        """Take in what the same pass did when it ran again. Its refusals replace the earlier ones."""
+        self.seconds += again.seconds
+        for rule, count in again.rules.items():
+            self.rules[rule] = self.rules.get(rule, 0) + count
+        self.refusals, self.notes = again.refusals, list(dict.fromkeys((*self.notes, *again.notes)))
+        self.nodes_after, self.bytes_after = again.nodes_after, again.bytes_after
+
 
 @dataclass
 class RunReport:

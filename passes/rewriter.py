@@ -331,6 +331,8 @@ def _replace(root: Node, match: Match, values: Sequence[Value | None], edit: Edi
             return "it is an input of the graph"
         if new is not None and old.is_output and not (new.node in fresh and new.index == old.index) and old.index:
             return f"its output '{printable(old.name)}' is an output of the graph"
+    if heir is not None and heir not in fresh and root.op == "tf.Identity" and any(v.is_output for v in root.outputs):
+        return "it is an output of the graph"
     gone = [root, *(node for node in match.interior if not rule_keeps(node, match))]
     waits = list(dict.fromkeys(control for node in gone for control in node.control_inputs if control not in gone))
     anchored = root.control_users or root in graph.targets

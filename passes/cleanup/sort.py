@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.ops import Trait, traits_of
@@ -30,6 +31,7 @@ class Sort(Pass):
     The back edges of v1 loops are not counted. Refuses nothing; a graph with any other cycle is an error.
     """
 
+    gives_work: ClassVar[bool] = False
     canonical: bool = False
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:

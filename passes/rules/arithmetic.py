@@ -142,7 +142,9 @@ def _operators_with(trait: Trait) -> tuple[str, ...]:
 
 def _has_one_operand(name: str) -> bool:
     operator = find(name)
-    if operator is None or operator.interface is None or len(operator.interface.inputs) != 1:
+    if operator is None or operator.interface is None or operator.has(Trait.PASS_THROUGH):
+        return False
+    if len(operator.interface.inputs) != 1:
         return False
     return derived_names(operator.interface).issuperset(operator.interface.attr_kinds)
 
