@@ -90,7 +90,7 @@ class MergeDuplicates(Pass):
             if source is not None and source.type.dtype.code > 100:
                 return None  # reads a reference at a moment of its own
         inputs = tuple([id(value) for value in node._inputs])
-        if traits & Trait.COMMUTATIVE and len(inputs) == 2 and inputs[0] > inputs[1]:
+        if len(inputs) == 2 and inputs[0] > inputs[1] and commutes(node, traits):
             inputs = (inputs[1], inputs[0])
         if not node.outputs:
             return None
@@ -102,6 +102,12 @@ def is_internal(node: Node) -> bool:
     if node.graph is not None and node in node.graph._targets:
         return False
     return not any(value.is_output for value in node.outputs)
+
+
+def commutes(node: Node, traits: Trait) -> bool:
+    """The two operands may be swapped; a sum of strings, which joins them, does not."""
+    first = node._inputs[0]
+    return bool(traits & Trait.COMMUTATIVE) and first is not None and first.type.dtype is not STRING
 
 
 def control_key(node: Node) -> frozenset[int] | None:
