@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from graphopt.ir.errors import UsageError, printable
@@ -37,6 +36,8 @@ def tensor_name(value: Value) -> str:
 
 def close_names(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing if no known name is close."""
+    import difflib
+
     names = list(known)
     if len(names) > COMPARED:
         last = name.rpartition("/")[2]
