@@ -60,7 +60,8 @@ class FoldConstants(Pass):
     `max_bytes` bounds each result that is larger than its operands, with `bound_all` every one. A result larger than
     its operands is refused beyond 64 KiB, unless `grow` is set, and all results together may outgrow the model's
     constants by no more than their size and 16 MiB.
-    `exclude_operators` and `exclude_nodes` are left alone. With `shapes` off, nothing is concluded from shapes.
+    `exclude_operators` and `exclude_nodes` are left alone. With `shapes` off, nothing is concluded from shapes. A
+    `suffix` is put after the names of the nodes folded, outputs of the graph excepted.
 
     Refuses stateful and random operators, control flow and calls, and whatever un-compresses weights: dequantization,
     sparse to dense, casts of many elements to a wider type. In a v1 loop or branch, a result that could not be tied
@@ -74,6 +75,7 @@ class FoldConstants(Pass):
     shapes: bool = True
     exclude_operators: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
+    suffix: str = ""
 
     def run(self, model: Model, context: PassContext) -> None:
         """Fold in all graphs, under one budget for growth."""
@@ -264,6 +266,8 @@ class Folding:
             become_constant(node, results[0])
             for anchor in anchors:
                 node.add_control_input(anchor)
+            if self.options.suffix and not node.output.is_output and node not in self.graph._targets:
+                self.graph.rename(node, self.graph.unique_name(node.name + self.options.suffix))
             self.context.rewrote(self.options.name, removed=(node,), added=(node,))
         else:
             self._replace_outputs(node, results, anchors)

@@ -25,7 +25,9 @@ def addition(tmp_path: pathlib.Path) -> str:
     path.write_text(f"""{constants}
 node {{ name: "add_expect_removed" op: "Add" input: "a_expect_removed" input: "b_expect_removed" {kind} }}
 node {{ name: "placeholder_expect_remains" op: "Placeholder" {floats} }}
-node {{ name: "output_expect_remains" op: "Mul" input: "add_expect_removed" input: "placeholder_expect_remains" {kind} }}
+node {{
+  name: "output_expect_remains" op: "Mul" input: "add_expect_removed" input: "placeholder_expect_remains" {kind}
+}}
 node {{ name: "group" op: "NoOp" input: "^output_expect_remains" }}
 """)
     return str(path)
@@ -131,7 +133,7 @@ def test_ignored_errors_are_told(addition: str, run_cli: Callable) -> None:
     ("arguments", "status", "reason"),
     [
         (["--transforms=fold_nothing"], 2, "transform 'fold_nothing' not recognized"),
-        (["--transforms=quantize_nodes"], 2, "transform 'quantize_nodes' of transform_graph is not part of this version"),
+        (["--transforms=quantize_nodes"], 2, "'quantize_nodes' of transform_graph is not part of this version"),
         (["--transforms="], 2, "at least one transform"),
         (["--transforms=\\\n"], 2, "at least one transform"),
         (["--transforms=foo("], 2, "not closed"),

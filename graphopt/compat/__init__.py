@@ -1,0 +1,1 @@
+"""Names and arguments that people already use, on top of graphopt."""
