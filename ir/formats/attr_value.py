@@ -164,12 +164,13 @@ class AttributeReader:
         if number == 4 and wire_type in (wire.BYTES, wire.FIXED32):
             if (end - value) % 4:
                 raise MalformedError("a packed list is cut", field="list.f", offset=value)
-            self.budget.take((end - value) // 16)
+            self.budget.take(max(1, (end - value) // 16))
             return [read_float(self.buffer[place : place + 4]) for place in range(value, end, 4)]
         if number not in (3, 5, 6) or wire_type not in (wire.VARINT, wire.BYTES):
             wire.unexpected(tag, _LIST_FIELDS, end)
             raise MalformedError(f"a list has no field {number}", field="list", offset=end)
         if wire_type == wire.VARINT:
+            self.budget.take(1)
             raw = [value]
         else:
             self.budget.take(len(self.buffer[value:end].translate(None, _CONTINUED)) // 4)

@@ -200,7 +200,10 @@ class NodeReader:
     def _checked(self, raw: list[bytes]) -> bytes:
         fields = b"".join(raw)
         if fields not in self._debug:
-            check_node_fields(fields)
+            try:
+                check_node_fields(fields)
+            except MalformedError as error:  # its offset is within the fields
+                raise MalformedError(error.reason, field=error.field) from None
             if len(self._debug) >= TEMPLATE_COUNT:
                 self._debug.clear()
             self._debug[fields] = None

@@ -50,6 +50,13 @@ def nested(depth: int) -> bytes:
     return node("n", "NoOp", attr("f", value))
 
 
+def deep_type() -> bytes:
+    kind = b""
+    for _ in range(150):
+        kind = f(2, kind)
+    return f(7, kind)
+
+
 def argument(name: str, code: int = 1) -> bytes:
     return f(1, name) + f(3, code)
 
@@ -117,7 +124,13 @@ CASES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "name with a colon": (node("a:0"), ("'a:0'", "contain ':'")),
     "two nodes of one name": (A + A, ("'a'", "two nodes")),
     "input as a number": (f(1, f(1, "a") + f(2, "NoOp") + f(3, 7)), ("'a'", "wrong wire type", "input")),
-    "bad debug info of a node": (node("a", "NoOp", f(6, b"\x0a\xff")), ("'a'", "experimental_debug_info")),
+    "bad debug info of a node": (node("a", "NoOp", f(6, b"\x0a\xff")), ("'a'", "truncated")),
+    "debug info of a node not UTF-8": (
+        node("a", "NoOp", f(6, b"\x0a\x01\xff")),
+        ("'a'", "ExperimentalDebugInfo", "UTF-8"),
+    ),
+    "bad type of a node": (node("a", "NoOp", f(7, f(2, f(1, b"x")))), ("'a'", "FullTypeDef", "wire type")),
+    "deep type of a node": (node("a", "NoOp", deep_type()), ("'a'", "100 messages")),
     # Edges
     "dangling": (node("b", "Relu", FLOAT, inputs=("nowhere",)), ("'b'", "no node for 'nowhere'")),
     "dangling control": (node("b", inputs=("^nowhere",)), ("'b'", "'^nowhere'")),
