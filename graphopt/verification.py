@@ -239,7 +239,6 @@ class NumericComparison:
         self._samples = make_samples(model, data, random, seed)
         self._engine = engine_named(runtime)
         self._original = self._accepted = self._run(model)
-        self._last: Model | None = None
         self._exactness = Exactness.EXACT
 
     def __call__(self, before: Model, after: Model, exactness: Exactness) -> str | None:
