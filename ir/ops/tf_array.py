@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ from graphopt.ir import dimensions
 from graphopt.ir.attributes import Attributes
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, normalized_axis, same_as, scalar
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.shapes import merged, unknown_of_rank, vector_length
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
@@ -158,7 +160,17 @@ def reshaped(source: Shape, wanted: Sequence[Dim]) -> Shape:
     # An unknown size over a symbolic rest could be anything when the rest is zero; for -1 that is refused.
     elif len(open_places) == 1 and rest != 0 and (inferred or isinstance(rest, int)):
         dims[open_places[0]] = _quotient(source.size, rest, wanted)
+    elif inferred and not unknown and rest == 0:
+        dims[inferred[0]] = _quotient_beside_zero(source, dims)
     return Shape(dims)
+
+
+def _quotient_beside_zero(source: Shape, dims: Sequence[Dim]) -> Dim:
+    """What -1 means beside a zero: TensorFlow leaves the zeros of both shapes out and rounds down."""
+    if source.static is None or 0 not in source.static:
+        return None
+    rest = dimensions.product(dim for dim in dims if dim)
+    return dimensions.divide(math.prod(size for size in source.static if size), rest)
 
 
 def _quotient(size: Dim, rest: Dim, wanted: Sequence[Dim]) -> Dim:
@@ -168,10 +180,10 @@ def _quotient(size: Dim, rest: Dim, wanted: Sequence[Dim]) -> Dim:
 
 
 def _reshape(attrs: Attributes, value: Array, shape: Array) -> Array:
-    sizes = [int(size) for size in shape.reshape(-1)]
-    if any(size < -1 for size in sizes):
-        raise ValueError(f"sizes {sizes} cannot be negative")
-    return value.reshape(sizes)
+    wanted = reshaped(Shape(value.shape), [int(size) for size in shape.reshape(-1)]).static
+    if wanted is None:
+        raise ValueError(f"an array of shape {list(value.shape)} cannot be reshaped to {shape.tolist()}")
+    return value.reshape(wanted)
 
 
 def _squeeze_shape(context: InferenceContext) -> Sequence[Shape]:

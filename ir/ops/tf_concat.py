@@ -216,6 +216,8 @@ def _split_v(attrs: Attributes, value: Array, sizes: Array, axis: Array) -> list
     if sizes.ndim != 1 or sizes.size != attrs.get("num_split", sizes.size) or not sizes.size:
         raise ValueError("there must be one split size for each output")
     known = split_sizes(sizes.tolist(), value.shape[place])
+    if sizes.size == 1 and sizes[0] == -1:
+        raise ValueError("the size of an only output cannot be -1")
     return _pieces(value, place, [size for size in known if isinstance(size, int)])
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from graphopt.ir import dimensions
 from graphopt.ir.attributes import Attributes
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, normalized_axis, same_as
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.shapes import unknown_of_rank, vector_length
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

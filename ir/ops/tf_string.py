@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,8 +17,9 @@ from graphopt.ir.ops.inference import (
     normalized_axis,
     same_as,
 )
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.shapes import merged, unknown_of_rank
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]
@@ -82,7 +84,8 @@ def _reduce_join(attrs: Attributes, value: Array, axes: Array) -> Array:
     kept = [place for place in range(value.ndim) if place not in places]
     shape = tuple(value.shape[place] for place in kept)
     joined = int(np.prod([value.shape[place] for place in places], dtype=np.int64))
-    rows = value.transpose([*kept, *places]).reshape((int(np.prod(shape, dtype=np.int64)), joined))
+    # The axis named first is joined first, so it is the one that varies fastest.
+    rows = value.transpose([*kept, *reversed(places)]).reshape((int(np.prod(shape, dtype=np.int64)), joined))
     if attrs["keep_dims"]:
         shape = tuple(1 if place in places else size for place, size in enumerate(value.shape))
     return strings([attrs["separator"].join(row) for row in rows.tolist()], shape)
@@ -123,7 +126,7 @@ def _string_split(attrs: Attributes, value: Array, delimiter: Array) -> list[Arr
             parts = re.split(b"[" + re.escape(separators) + b"]", item)
         else:
             parts = [item[place : place + 1] for place in range(len(item))]
-        rows.append([part for part in parts if part or not attrs["skip_empty"]] if item or separators else [])
+        rows.append([part for part in parts if part or not attrs["skip_empty"]] if item else [])
     return _sparse_rows(rows)
 
 
@@ -131,8 +134,13 @@ def _string_split_v2(attrs: Attributes, value: Array, separator: Array) -> list[
     if value.ndim != 1 or separator.ndim:
         raise ValueError("the input must be a vector and the separator a scalar")
     maximum = -1 if attrs["maxsplit"] < 0 else attrs["maxsplit"]
-    between = separator[()] or None
-    return _sparse_rows([item.split(between, maximum) for item in value.tolist()])
+    between = separator.item() or None
+    if maximum == 0:
+        return _sparse_rows([[item] for item in value.tolist()])
+    rows = [item.split(between, maximum) for item in value.tolist()]
+    if between is None:  # TensorFlow adds what is left after so many splits, be it empty.
+        rows = [[*row, b""] if len(row) == maximum else row for row in rows]
+    return _sparse_rows(rows)
 
 
 register("tf.StringSplit", shape=_split_shape, evaluate=_string_split)
@@ -152,7 +160,7 @@ def _encoding(attrs: Attributes) -> bytes:
 def _cased(attrs: Attributes, value: Array, change: Callable[[Any], Any]) -> Array:
     if not _encoding(attrs):
         return each(change, value)
-    if not all(item.isascii() for item in value.reshape(-1).tolist()):
+    if not all(item.isascii() and b"\0" not in item for item in value.reshape(-1).tolist()):
         raise ValueError("case beyond ASCII depends on the version of Unicode, so it is not evaluated")
     return each(change, value)
 
@@ -251,10 +259,10 @@ def _integers(items: Sequence[bytes], dtype: np.dtype[Any]) -> Array:
 def _as_string(attrs: Attributes, value: Array) -> Array:
     kind = value.dtype.kind
     if kind in "iu":
-        convert = _integer_format(attrs)
+        convert = _integer_format(attrs, signed=kind == "i")
     elif kind == "b":
         convert = _bool_text
-    elif value.dtype in (np.float32, np.float64):
+    elif value.dtype in (np.float32, np.float64) and not np.any(np.isnan(value) & np.signbit(value)):
         convert = _float_format(attrs)
     else:
         raise ValueError(f"{value.dtype} is not written as a string here")
@@ -274,10 +282,11 @@ def _flags(attrs: Attributes) -> str:
     return "%" + fill + (str(attrs["width"]) if attrs["width"] >= 0 else "")
 
 
-def _integer_format(attrs: Attributes) -> Callable[[Any], str]:
+def _integer_format(attrs: Attributes, signed: bool) -> Callable[[Any], str]:
+    """Unsigned ones take no plus sign."""
     if attrs["precision"] >= 0 or attrs["scientific"] or attrs["shortest"]:
         raise ValueError("integers have no precision")
-    template = _flags(attrs) + "d"
+    template = (_flags(attrs) if signed else _flags(attrs).replace("+", "")) + "d"
     return lambda item: template % item
 
 
@@ -286,7 +295,8 @@ def _float_format(attrs: Attributes) -> Callable[[Any], str]:
         raise ValueError("a number cannot be both scientific and shortest")
     template = _flags(attrs) + (f".{attrs['precision']}" if attrs["precision"] >= 0 else "")
     template += "e" if attrs["scientific"] else ("g" if attrs["shortest"] else "f")
-    return lambda item: template % item
+    unpadded = template.replace("%0", "%", 1)  # C fills infinities and NaN with spaces
+    return lambda item: (template if math.isfinite(item) else unpadded) % item
 
 
 register("tf.StringToNumber", traits=Trait.ELEMENTWISE, shape=same_as(), evaluate=_string_to_number)
