@@ -9,7 +9,8 @@ from graphopt.ir.errors import printable
 from graphopt.ir.known import CONSTANT
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
 from graphopt.ir.ops.interfaces import Argument, Interface
-from graphopt.ir.ops.registry import Operator, Trait, find
+from graphopt.ir.ops.registry import Operator, find
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import UNKNOWN_DTYPE, UNKNOWN_SHAPE, DType, Shape, TensorType, unshaped
 from graphopt.ir.value import Node, Value

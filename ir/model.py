@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphopt.ir.attributes import Attribute, FunctionRef
 from graphopt.ir.errors import GraphError, printable
 from graphopt.ir.graph import Graph
+from graphopt.ir.tensors import Tensor
+from graphopt.ir.types import UNKNOWN_DTYPE, UNKNOWN_SHAPE, DType, Shape
 from graphopt.ir.value import Node, Value
 
 ARGUMENT = "tf._Arg"  # node that stands for an argument in a function body
+VARIABLES = frozenset({"tf.VarHandleOp", "tf.VariableV2", "tf.Variable"})  # nodes that stand for a variable
+_ANONYMOUS = b"cd2c89b7-88b7-44c8-ad83-06c2a9158347"  # shared name by which TensorFlow means: shared with nobody
 
 
 class Function(Graph):
@@ -56,8 +60,28 @@ class Signature:
         return {name: self.graph.outputs[place] for name, place in self.outputs.items()}
 
 
+@dataclass
+class Variable:
+    """State that a model keeps from call to call, and what a checkpoint says it is at the start.
+
+    `name` is what every node that stands for it has in common (`variable_name`). `value` is None for a variable that
+    no checkpoint gives a value; replacing it is how weights that stay variables are changed. `checkpoint_key` names
+    the tensor of the checkpoint, and `checkpoint_slice` the part of it that is this variable, as RestoreV2 writes it
+    (`10 4 0,5:-`: all columns of the first five rows of ten), empty for the whole.
+    """
+
+    name: str
+    dtype: DType = UNKNOWN_DTYPE
+    shape: Shape = UNKNOWN_SHAPE
+    value: Tensor | None = None
+    trainable: bool = False
+    checkpoint_key: str = ""
+    checkpoint_slice: str = ""
+
+
 class Model:
-    """A whole model. `graph` is the main graph; bodies of functions are in `functions`, by name.
+    """A whole model. `graph` is the main graph; bodies of functions are in `functions`, by name, and `variables` are
+    what its `VARIABLES` nodes stand for, by `variable_name`.
 
     `versions` are (producer, minimum consumer, bad consumers) of the GraphDef; `metadata` is what the format needs
     to write the rest back; `source` is the path or description the model came from, `format` its format's name.
@@ -68,6 +92,7 @@ class Model:
         self.graph.model = self
         self.functions: dict[str, Function] = {}
         self.signatures: dict[str, Signature] = {}
+        self.variables: dict[str, Variable] = {}
         self.versions: tuple[int, int, tuple[int, ...]] = (0, 0, ())
         self.metadata: dict[str, Any] = {}
         self.source = ""
@@ -139,6 +164,7 @@ class Model:
                 signature.inferred,
                 dict(signature.reasons),
             )
+        model.variables = {name: replace(variable) for name, variable in self.variables.items()}
         model.versions, model.metadata = self.versions, dict(self.metadata)
         model.source, model.format = self.source, self.format
         return model
@@ -189,6 +215,18 @@ def function_references(value: Attribute) -> Iterator[FunctionRef]:
             pending.extend(item.attrs.values())
         elif isinstance(item, tuple) and item and isinstance(item[0], (FunctionRef, tuple)):
             pending.extend(item)
+
+
+def variable_name(node: Node) -> str | None:
+    """Key in `Model.variables` of the variable that `node` stands for, None if it stands for none.
+
+    Nodes with one shared name (and container) stand for one variable; a node without is a variable of its own.
+    """
+    if node.op not in VARIABLES:
+        return None
+    shared, container = node.attrs.get("shared_name"), node.attrs.get("container")
+    name = node.name if not isinstance(shared, bytes) or shared in (b"", _ANONYMOUS) else shared.decode(errors="replace")
+    return f"{container.decode(errors='replace')}/{name}" if isinstance(container, bytes) and container else name
 
 
 def callees(node: Node) -> Iterator[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
 from graphopt.ir.model import Model
-from graphopt.ir.ops.registry import Trait, attributes, traits_of
+from graphopt.ir.ops.registry import attributes, traits_of
+from graphopt.ir.ops.traits import Trait, trait_names
 from graphopt.ir.value import Node
 
 LIMIT = 20
@@ -147,7 +148,7 @@ def _operator_problem(op: str, wanted: Specification) -> str:
         return "is an operator"
     clash = traits_of(op) & wanted.forbidden_traits
     if clash:
-        names = ", ".join(trait.name.lower() for trait in Trait if trait in clash and trait.name)
+        names = ", ".join(trait_names(clash))
         return f"is an operator of the kind {names}"
     return ""
 

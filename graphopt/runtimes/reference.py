@@ -13,7 +13,8 @@ from graphopt.ir.errors import Error, ResourceError, UnsupportedError, printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model
 from graphopt.ir.ops.handles import maker
-from graphopt.ir.ops.registry import Trait, attributes, find, traits_of
+from graphopt.ir.ops.registry import attributes, find, traits_of
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import STRING
 from graphopt.ir.types import dereferenced as plain_dtype
 from graphopt.ir.value import Node, Value

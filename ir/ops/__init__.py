@@ -3,7 +3,6 @@
 from graphopt.ir.ops.interfaces import Argument, Interface, interface
 from graphopt.ir.ops.registry import (
     Operator,
-    Trait,
     attributes,
     declared_operators,
     declared_with,
@@ -12,6 +11,7 @@ from graphopt.ir.ops.registry import (
     register,
     traits_of,
 )
+from graphopt.ir.ops.traits import Trait
 
 __all__ = [
     "Argument",

@@ -12,7 +12,6 @@ and every consumer (constant folding, shape inference, the reference runtime, ru
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -20,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphopt.ir.ops.interfaces import Interface, interface
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import Shape
 from graphopt.ir.value import Node
 
@@ -72,26 +72,6 @@ FAMILIES = (
     "graphopt.ir.ops.tf_gradients",
     "graphopt.ir.ops.tf_training",
 )
-
-
-class Trait(enum.Flag):
-    """What rules may rely on."""
-
-    NONE = 0
-    ELEMENTWISE = enum.auto()  # output element i depends on input elements i alone (after broadcasting)
-    COMMUTATIVE = enum.auto()  # the first two inputs may be swapped
-    STATEFUL = enum.auto()  # has effects or reads state: never merged, folded or removed for being unused by value
-    RANDOM = enum.auto()  # draws numbers
-    PASS_THROUGH = enum.auto()  # the first output is the first input
-    CONTROL_FLOW = enum.auto()  # v1 Switch, Merge, Enter, Exit, NextIteration, LoopCond
-    CALL = enum.auto()  # runs functions of the library
-    SOURCE = enum.auto()  # a placeholder or argument: its value comes from outside
-    SHAPE_ONLY = enum.auto()  # the outputs depend on the shapes of the inputs, not on their values
-    DECOMPRESS = enum.auto()  # expands compact weights (dequantize, sparse to dense): not to be folded
-    ASSERTION = enum.auto()  # checks or reports and yields nothing
-    IDEMPOTENT = enum.auto()  # f(f(x)) == f(x)
-    INVOLUTION = enum.auto()  # f(f(x)) == x
-    TRAINING = enum.auto()  # gradients, optimisers, savers, summaries: never part of inference
 
 
 @dataclass(frozen=True)
@@ -163,7 +143,7 @@ def find(name: str) -> Operator | None:
         traits |= Trait.STATEFUL
     if known is not None and known.is_commutative:
         traits |= Trait.COMMUTATIVE
-    return Operator(name, known, traits, shape, evaluate)
+    return Operator(name, known, Trait(traits), shape, evaluate)
 
 
 def declared_operators() -> Mapping[str, Operator]:

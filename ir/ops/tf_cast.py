@@ -9,9 +9,10 @@ import ml_dtypes
 import numpy as np
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast, same_as
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import ELEMENTWISE, Array, evaluation, integer_limits
 from graphopt.ir.ops.tf_windows import settled
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, DType, Shape, dereferenced
 
 # Cast ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from graphopt.ir.ops.inference import (
     broadcast_shapes,
     same_as,
 )
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import (
     COMMUTATIVE,
     ELEMENTWISE,
@@ -24,6 +24,7 @@ from graphopt.ir.ops.tf_elementwise import (
     merged_shapes,
 )
 from graphopt.ir.ops.tf_windows import settled
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 # Comparisons --------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import numpy as np
 
 from graphopt.ir.joins import join_shapes
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, same_as, unknown
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 Attrs = Mapping[str, Any]

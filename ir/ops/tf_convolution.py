@@ -10,7 +10,7 @@ import numpy as np
 from graphopt.ir.dimensions import Dim, multiply
 from graphopt.ir.ops import tf_convolution_kernels as kernels
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import Evaluation, ShapeFunction, Trait, register
+from graphopt.ir.ops.registry import Evaluation, ShapeFunction, register
 from graphopt.ir.ops.tf_windows import (
     Extent,
     Layout,
@@ -26,6 +26,7 @@ from graphopt.ir.ops.tf_windows import (
     widened,
     window_count,
 )
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

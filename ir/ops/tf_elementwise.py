@@ -9,7 +9,8 @@ import ml_dtypes
 import numpy as np
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast, same_as
-from graphopt.ir.ops.registry import Evaluation, Trait, register
+from graphopt.ir.ops.registry import Evaluation, register
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

@@ -14,12 +14,13 @@ from graphopt.ir.dimensions import Dim, add
 from graphopt.ir.ops import tf_convolution, tf_normalization, tf_pooling
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, same_as
 from graphopt.ir.ops.interfaces import interface
-from graphopt.ir.ops.registry import ShapeFunction, Trait, find, register
+from graphopt.ir.ops.registry import ShapeFunction, find, register
 from graphopt.ir.ops.tf_convolution import Geometry, evaluate_convolution, evaluate_depthwise, geometry
 from graphopt.ir.ops.tf_image import resize_bilinear
 from graphopt.ir.ops.tf_nn import add_bias
 from graphopt.ir.ops.tf_normalization import batch_norm
 from graphopt.ir.ops.tf_windows import check_size, merge_dims, ranked, settled, widened
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

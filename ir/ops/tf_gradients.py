@@ -9,8 +9,9 @@ import numpy as np
 
 from graphopt.ir.dimensions import divide, subtract
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import Evaluation, Trait, register
+from graphopt.ir.ops.registry import Evaluation, register
 from graphopt.ir.ops.tf_windows import widened
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import Shape
 
 Array = np.ndarray[Any, Any]

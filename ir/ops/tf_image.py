@@ -9,8 +9,9 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import ShapeFunction, Trait, register
+from graphopt.ir.ops.registry import ShapeFunction, register
 from graphopt.ir.ops.tf_windows import check_size, merge_dims, ranked
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import Shape
 
 Array = np.ndarray[Any, Any]

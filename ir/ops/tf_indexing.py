@@ -9,9 +9,10 @@ import numpy as np
 
 from graphopt.ir.attributes import Attributes
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, normalized_axis, same_as
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.shapes import at_least_rank, concatenated, merged, unknown_of_rank
 from graphopt.ir.ops.tf_array import taken
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

@@ -9,9 +9,10 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim, add, minimum
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast_shapes, same_as
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import Array, evaluation, is_narrow, merged_shapes
 from graphopt.ir.ops.tf_windows import settled
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 # Products -----------------------------------------------------------------------------------------------------

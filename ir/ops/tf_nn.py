@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast_shapes
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_windows import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -22,6 +22,7 @@ from graphopt.ir.ops.tf_windows import (
     widened,
     window_count,
 )
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

@@ -9,8 +9,9 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_windows import layout, merge_dims, ranked, settled, widened
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

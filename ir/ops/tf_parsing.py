@@ -14,9 +14,10 @@ from graphopt.ir import dimensions
 from graphopt.ir.attributes import Attributes
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, same_as, scalar, unknown
-from graphopt.ir.ops.registry import Trait, find, register
+from graphopt.ir.ops.registry import find, register
 from graphopt.ir.ops.shapes import concatenated, of_rank
 from graphopt.ir.ops.tf_string import each, strings
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

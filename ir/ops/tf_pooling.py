@@ -13,7 +13,7 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim, add
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import ShapeFunction, Trait, register
+from graphopt.ir.ops.registry import ShapeFunction, register
 from graphopt.ir.ops.tf_windows import (
     Extent,
     explicit_padding,
@@ -26,6 +26,7 @@ from graphopt.ir.ops.tf_windows import (
     widened,
     window_count,
 )
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import Shape
 
 Array = np.ndarray[Any, Any]

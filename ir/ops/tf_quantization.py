@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, same_as
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import Array
 from graphopt.ir.ops.tf_windows import settled
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, DType, Shape
 
 FLOAT_MAX = np.finfo(np.float32).max

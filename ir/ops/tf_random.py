@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast_shapes, same_as, scalar
-from graphopt.ir.ops.registry import ShapeFunction, Trait, register
+from graphopt.ir.ops.registry import ShapeFunction, register
 from graphopt.ir.ops.tf_ordering import size_of
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 DRAWN = Trait.RANDOM | Trait.STATEFUL

@@ -9,8 +9,9 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim, multiply
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import ShapeFunction, Trait, register
+from graphopt.ir.ops.registry import ShapeFunction, register
 from graphopt.ir.ops.tf_windows import check_size, merge_dims, ranked, settled, widened
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

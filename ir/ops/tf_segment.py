@@ -9,9 +9,10 @@ import numpy as np
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError
-from graphopt.ir.ops.registry import Evaluation, Trait, register
+from graphopt.ir.ops.registry import Evaluation, register
 from graphopt.ir.ops.tf_elementwise import Array, float_limits, is_narrow
 from graphopt.ir.ops.tf_ordering import scalar_int, size_of
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 Initial = Callable[[np.dtype[Any]], Any]

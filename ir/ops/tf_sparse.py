@@ -12,10 +12,11 @@ from graphopt.ir import dimensions
 from graphopt.ir.attributes import Attributes
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, normalized_axis
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.shapes import merged, merged_dim, of_rank, unknown_of_rank, vector_length
 from graphopt.ir.ops.tf_array import reshaped
 from graphopt.ir.ops.tf_fill import shape_operand, sizes_of
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Shape
 
 Array = np.ndarray[Any, Any]

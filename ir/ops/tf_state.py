@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.handles import declared_shape, listed_shapes, maker
 from graphopt.ir.ops.inference import InferenceContext, same_as, scalar, unknown
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 from graphopt.ir.value import Value
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, scalar, unknown
-from graphopt.ir.ops.registry import Trait, register
+from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_windows import ranked, settled
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.types import Shape
 
 DENSE_OPTIMISERS = (

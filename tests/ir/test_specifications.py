@@ -6,7 +6,7 @@ import pytest
 
 from graphopt.ir import UsageError
 from graphopt.ir.ops.interfaces import interface
-from graphopt.ir.ops.registry import Trait
+from graphopt.ir.ops.traits import Trait
 from graphopt.ir.specifications import SPECIFICATIONS, TABLES, VARIABLES, Specification, check, specification
 from graphopt.ir.text import parse_model
 
