@@ -225,7 +225,9 @@ def variable_name(node: Node) -> str | None:
     if node.op not in VARIABLES:
         return None
     shared, container = node.attrs.get("shared_name"), node.attrs.get("container")
-    name = node.name if not isinstance(shared, bytes) or shared in (b"", _ANONYMOUS) else shared.decode(errors="replace")
+    name = (
+        node.name if not isinstance(shared, bytes) or shared in (b"", _ANONYMOUS) else shared.decode(errors="replace")
+    )
     return f"{container.decode(errors='replace')}/{name}" if isinstance(container, bytes) and container else name
 
 
