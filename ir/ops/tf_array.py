@@ -153,16 +153,40 @@ def reshaped(source: Shape, wanted: Sequence[Dim]) -> Shape:
         raise InferenceError("only one dimension may be -1")
     dims: list[Dim] = [None if dim == -1 else dim for dim in wanted]
     open_places = inferred + unknown
-    rest = dimensions.product(dim for place, dim in enumerate(dims) if place not in open_places)
+    rest = [dim for dim in dims if dim is not None]
+    numbers = [dim for dim in rest if isinstance(dim, int)]
     if not open_places:
-        if isinstance(rest, int) and isinstance(source.size, int) and rest != source.size:
-            raise InferenceError(f"{source.size} elements cannot be reshaped to {list(wanted)}")
+        static = source.static
+        if static is not None and len(numbers) == len(dims) and math.prod(numbers) != math.prod(static):
+            raise InferenceError(f"{math.prod(static)} elements cannot be reshaped to {list(wanted)}")
+    elif 0 in numbers:
+        if inferred and not unknown:
+            dims[inferred[0]] = _quotient_beside_zero(source, dims)
     # An unknown size over a symbolic rest could be anything when the rest is zero; for -1 that is refused.
-    elif len(open_places) == 1 and rest != 0 and (inferred or isinstance(rest, int)):
-        dims[open_places[0]] = _quotient(source.size, rest, wanted)
-    elif inferred and not unknown and rest == 0:
-        dims[inferred[0]] = _quotient_beside_zero(source, dims)
+    elif len(open_places) == 1 and source.dims is not None and (inferred or len(numbers) == len(rest)):
+        dims[open_places[0]] = _quotient(source.dims, rest, wanted)
     return Shape(dims)
+
+
+def _quotient(dims: Sequence[Dim], rest: Sequence[Dim], wanted: Sequence[Dim]) -> Dim:
+    """Product of `dims` over that of `rest`, which holds no zero; what both name is left out before multiplying."""
+    number = math.prod(dim for dim in dims if isinstance(dim, int))
+    divisor = math.prod(dim for dim in rest if isinstance(dim, int))
+    symbols: list[Dim] = [dim for dim in dims if not isinstance(dim, int)]
+    over: list[Dim] = []
+    for dim in rest:
+        if dim in symbols:
+            symbols.remove(dim)
+        elif not isinstance(dim, int):
+            over.append(dim)
+    if number == 0 and over:
+        return None
+    if number % divisor == 0:
+        number, divisor = number // divisor, 1
+    elif len(symbols) == len(over) == 0:
+        raise InferenceError(f"{number} elements cannot be reshaped to {list(wanted)}")
+    numerator = dimensions.product((*symbols, number)) if number != 1 else dimensions.product(symbols)
+    return dimensions.divide(numerator, dimensions.product((divisor, *over)))
 
 
 def _quotient_beside_zero(source: Shape, dims: Sequence[Dim]) -> Dim:
@@ -171,12 +195,6 @@ def _quotient_beside_zero(source: Shape, dims: Sequence[Dim]) -> Dim:
         return None
     rest = dimensions.product(dim for dim in dims if dim)
     return dimensions.divide(math.prod(size for size in source.static if size), rest)
-
-
-def _quotient(size: Dim, rest: Dim, wanted: Sequence[Dim]) -> Dim:
-    if isinstance(size, int) and isinstance(rest, int) and size % rest:
-        raise InferenceError(f"{size} elements cannot be reshaped to {list(wanted)}")
-    return dimensions.divide(size, rest)
 
 
 def _reshape(attrs: Attributes, value: Array, shape: Array) -> Array:

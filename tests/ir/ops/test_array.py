@@ -12,7 +12,7 @@ from material import ELEMENTS, INDICES, elements, infer, integers, vectors
 from oracle import assert_same, broadcastable, check_operator, evaluate, shapes
 
 from graphopt.ir import ops
-from graphopt.ir.dimensions import symbol
+from graphopt.ir.dimensions import floordiv, symbol
 from graphopt.ir.model import Model
 from graphopt.ir.ops import Trait
 from graphopt.ir.ops.inference import InferenceError
@@ -116,6 +116,9 @@ def test_reshape(data: Any) -> None:
         ((2, 3), (-1,), (6,)),
         ((0, 3), (-1, 0), (3, 0)),
         ((0, N), (-1, 0), (None, 0)),
+        ((0, 3), (N, -1), (N, None)),
+        ((2 * N, 6), (-1, 5), (floordiv(12 * N, 5), 5)),
+        ((N, symbol("m"), 8), (N, -1, 4), (N, 2 * symbol("m"), 4)),
         (None, (-1, 3), (None, 3)),
     ],
 )
