@@ -84,7 +84,7 @@ def _pipeline(text: str) -> Entry:
 
 
 def _strip_unused_nodes(model: Model, interface: Interface, item: Transform) -> Sequence[Pass]:
-    _require_outputs(interface, item)
+    _require_outputs(model, interface, item)
     types = _by_name(item, "type_for_name")
     shapes = _by_name(item, "shape_for_name")
     default_type, default_shape = item.string("type", ""), item.string("shape", "?")
@@ -131,13 +131,15 @@ def _shape_for(node: Node, text: str) -> str:
     return ",".join(str(dim) if isinstance(dim, int) else "-1" for dim in dims)
 
 
-def _require_outputs(interface: Interface, item: Transform) -> None:
+def _require_outputs(model: Model, interface: Interface, item: Transform) -> None:
     if interface.missing_outputs:
-        item.fail(f"needs the outputs, and there is no '{printable(interface.missing_outputs[0])}' in the graph")
+        missing = interface.missing_outputs[0]
+        hint = close_names(missing, (node.name for node in model.graph))
+        item.fail(f"needs the outputs, and there is no '{printable(missing)}' in the graph{hint}")
 
 
 def _fold_constants(model: Model, interface: Interface, item: Transform) -> Sequence[Pass]:
-    _require_outputs(interface, item)
+    _require_outputs(model, interface, item)
     defaulted = []
     for node in interface.inputs:
         if node.op == "tf.PlaceholderWithDefault":
