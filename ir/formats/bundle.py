@@ -186,7 +186,7 @@ def _strings(mapping: Mapping, entry: BundleEntry, verify: bool) -> Tensor:
     if count + 4 > entry.size:
         raise MalformedError(f"{count} strings in {entry.size} bytes", source=mapping.path, offset=entry.offset)
     place = _after_varints(mapping, entry.offset, end, count)
-    lengths = (
+    lengths: Any = (
         decode_varints(np.frombuffer(mapping.buffer, np.uint8, place - entry.offset, entry.offset)) if count else []
     )
     start = place + 4
