@@ -54,6 +54,8 @@ ABSENT = (
     "round_weights",
     "sparsify_gather",
 )
+# Inputs that stay as they are.
+FED = frozenset({"tf.Placeholder", "tf.PlaceholderV2", "tf._Arg"})
 # Element types under TensorFlow's own names where graphopt's differ.
 _TYPE_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
 
@@ -88,7 +90,7 @@ def _strip_unused_nodes(model: Model, interface: Interface, item: Transform) -> 
     types = _by_name(item, "type_for_name")
     shapes = _by_name(item, "shape_for_name")
     default_type, default_shape = item.string("type", ""), item.string("shape", "?")
-    cut = [node for node in interface.inputs if node.op != "tf.Placeholder"]
+    cut = [node for node in interface.inputs if node.op not in FED]
     chosen = [_type_for(item, node, types.get(node.name, default_type)) for node in cut]
     return [
         make_pass(
@@ -144,7 +146,7 @@ def _fold_constants(model: Model, interface: Interface, item: Transform) -> Sequ
     for node in interface.inputs:
         if node.op == "tf.PlaceholderWithDefault":
             defaulted.append(node.name)
-        elif node.op != "tf.Placeholder":
+        elif node.op not in FED:
             item.fail(
                 f"expects its inputs to be Placeholder or PlaceholderWithDefault, and '{printable(node.name)}' is "
                 f"{node.op_type}; strip_unused_nodes makes placeholders of inputs"
