@@ -22,6 +22,7 @@ from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.infer import infer_node
 from graphopt.ir.known import hold
+from graphopt.ir.model import Function
 from graphopt.ir.ops import Trait, find, traits_of
 from graphopt.ir.ops.derive import derived_attributes
 from graphopt.ir.tensors import Tensor
@@ -269,15 +270,14 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
     removed = tuple(match.nodes)
     edit = Editor(match)
     try:
-        result = rule.rewrite(match, edit)
+        values = _as_outputs(rule, root, rule.rewrite(match, edit))
+        _check_values(rule, root, values or ())
     except BaseException:
         edit.discard()
         raise
-    values = _as_outputs(root, result)
     if values is None:
         edit.discard()
         return None
-    _check_types(rule, root, values)
     reason = _replace(root, match, values, edit)
     if reason is not None:
         edit.discard()
@@ -299,18 +299,27 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
     return list(affected)
 
 
-def _as_outputs(root: Node, result: Replacement) -> list[Value | None] | None:
+def _as_outputs(rule: Rule, root: Node, result: Replacement) -> list[Value | None] | None:
     if result is None:
         return None
-    if isinstance(result, Value):
-        return [result, *[None] * (len(root.outputs) - 1)]
-    return [*result, *[None] * (len(root.outputs) - len(result))]
+    values: list[Value | None] = [result] if isinstance(result, Value) else list(result)
+    if len(values) > len(root.outputs):
+        raise PassError(
+            f"rule '{rule.name}' gives {len(values)} values for the {len(root.outputs)} outputs of "
+            f"'{printable(root.name)}'"
+        )
+    return values + [None] * (len(root.outputs) - len(values))
 
 
-def _check_types(rule: Rule, root: Node, values: Sequence[Value | None]) -> None:
-    for old, new in zip(root.outputs, values, strict=True):
+def _check_values(rule: Rule, root: Node, values: Sequence[Value | None]) -> None:
+    for old, new in zip(root.outputs, values, strict=False):
         if new is None:
             continue
+        if new.node.graph is not root.graph:
+            raise PassError(
+                f"rule '{rule.name}' would replace '{printable(old.name)}' by '{printable(new.name)}', which is no "
+                "value of the graph"
+            )
         known = old.dtype.code and new.dtype.code
         if (known and old.dtype is not new.dtype) or old.shape.merged(new.shape) is None:
             raise PassError(
@@ -329,9 +338,10 @@ def _replace(root: Node, match: Match, values: Sequence[Value | None], edit: Edi
             return f"nothing replaces its output {old.index}, which is in use"
         if old.is_input:
             return "it is an input of the graph"
-        if new is not None and old.is_output and not (new.node in fresh and new.index == old.index) and old.index:
+        named = new is not None and new.node in fresh and _carries_name(old, new, heir)
+        if new is not None and old.is_output and old.index and not named:
             return f"its output '{printable(old.name)}' is an output of the graph"
-    if heir is not None and heir not in fresh and root.op == "tf.Identity" and any(v.is_output for v in root.outputs):
+    if heir is not None and root.op == "tf.Identity" and _keeps_root(root, values, heir, fresh):
         return "it is an output of the graph"
     gone = [root, *(node for node in match.interior if not rule_keeps(node, match))]
     waits = list(dict.fromkeys(control for node in gone for control in node.control_inputs if control not in gone))
@@ -350,6 +360,17 @@ def _replace(root: Node, match: Match, values: Sequence[Value | None], edit: Edi
     return None
 
 
+def _carries_name(old: Value, new: Value, heir: Node | None) -> bool:
+    """`new` is called what `old` was once its node, the heir, has taken the name of the root."""
+    return new.node is heir and new.index == old.index
+
+
+def _keeps_root(root: Node, values: Sequence[Value | None], heir: Node, fresh: dict[Node, None]) -> bool:
+    """The root stays as an identity: it is an output, and what replaces it has a name of its own."""
+    old, new = root.output, values[0]
+    return old.is_output and new is not None and not (heir in fresh and _carries_name(old, new, heir))
+
+
 def rule_keeps(node: Node, match: Match) -> bool:
     """An interior node that something outside the match reads, and that therefore stays."""
     matched = dict.fromkeys(match.nodes)
@@ -365,30 +386,38 @@ def _pass_on(
         for control in waits:
             heir.add_control_input(control)
     name = root.name
-    if heir is not None and (heir in fresh or not any(v.is_output for v in root.outputs)):
-        if heir in fresh and heir.name != name:
-            graph.rename(root, graph.unique_name(f"{name}/replaced"))
-            graph.rename(heir, name)
-    elif heir is not None:
-        _keep_output(root, values[0])
-        values = [None, *values[1:]]
+    kept = heir is not None and _keeps_root(root, values, heir, fresh)
+    if heir is not None and heir in fresh and heir.name != name and not kept:
+        graph.rename(root, graph.unique_name(f"{name}/replaced"))
+        graph.rename(heir, name)
     for user in root.control_users:
         user.remove_control_input(root)
         if heir is not None and heir is not user:
             user.add_control_input(heir)
-    if root in graph.targets and heir is not None:
-        graph.targets = tuple(heir if node is root else node for node in graph.targets)
+    if root in graph.targets and heir is not None and not kept:
+        replace_target(graph, root, heir)
     for old, new in zip(root.outputs, values, strict=True):
         if new is not None:
             if old.shape.rank is not None and new.shape != old.shape:
                 merged = new.shape.merged(old.shape)
                 new.type = new.type if merged is None else new.type.with_shape(merged)
-            graph.replace_value(old, new)
+            if not (kept and old.index == 0):
+                graph.replace_value(old, new)
+    if kept and values[0] is not None:
+        _keep_output(root, values[0])
 
 
-def _keep_output(root: Node, value: Value | None) -> None:
-    """The root is an output and what replaces it has a name of its own: the root stays, as an identity."""
-    assert value is not None
+def replace_target(graph: Graph, old: Node, new: Node | None) -> None:
+    """Make `new` a target where `old` is one, under the same name as control output; None: a target less."""
+    kept = ((new if node is old else node) for node in graph.targets)
+    graph.targets = [node for node in kept if node is not None]
+    if isinstance(graph, Function):
+        outputs = {key: new if node is old else node for key, node in graph.control_outputs.items()}
+        graph.control_outputs = {key: node for key, node in outputs.items() if node is not None}
+
+
+def _keep_output(root: Node, value: Value) -> None:
+    """Turn the root into an identity of `value`."""
     root.output.replace_all_uses_with(value)
     root.op = "tf.Identity"
     root.attrs = {"T": value.dtype}
