@@ -13,7 +13,7 @@ from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.cleanup.dropout import DROPOUT_RULES
-from graphopt.passes.rewriter import apply_rules
+from graphopt.passes.rewriter import apply_rules, replace_target
 
 PASSING_ON = ("Identity", "IdentityN", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics")
 CHECKING = ("Assert", "Print", "PrintV2", "CheckNumericsV2", "DebugIdentity", "DebugIdentityV2", "DebugNanCount")
@@ -61,7 +61,9 @@ class RemoveNodes(Pass):
 
     def _visit(self, graph: Graph, node: Node, context: PassContext) -> None:
         if not node.outputs:
-            if context.allows(self.name):
+            if node in graph.targets and not isinstance(graph, Function):
+                context.refused(self.name, node, "it is a target of the graph")
+            elif context.allows(self.name):
                 detach(node)
                 context.rewrote(self.name, removed=(node,))
                 graph.remove(node)
@@ -135,6 +137,5 @@ def detach(node: Node) -> None:
         for control in node.control_inputs:
             if control is not user:
                 user.add_control_input(control)
-    graph = node.graph
-    if graph is not None and node in graph.targets:
-        graph.targets = tuple(target for target in graph.targets if target is not node)
+    if node.graph is not None and node in node.graph.targets:
+        replace_target(node.graph, node, None)
