@@ -11,10 +11,12 @@ from graphopt.ir.attributes import AttributePlaceholder, FunctionRef
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import ARGUMENT, Function, Model
+from graphopt.ir.ops import find
+from graphopt.ir.types import UNKNOWN_TYPE, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.functions.call_graph import callees_first
-from graphopt.passes.rewriter import frame_anchors, has_v1_control_flow, is_removable
+from graphopt.passes.rewriter import frame_anchors, has_v1_control_flow, is_removable, replace_target
 
 CALLS = frozenset({"tf.PartitionedCall", "tf.StatefulPartitionedCall"})
 GROWTH_FACTOR, GROWTH_NODES = 4, 1 << 15  # inlining may multiply the model's nodes by this, and add that many
@@ -136,10 +138,13 @@ def inline_call(graph: Graph, call: Node, function: Function, attrs: Mapping[str
                 if source is not None:
                     copy.add_control_input(source.node)
     made = list(copies.values())
-    made += _tie_entrance(graph, call, made)
+    entrance = _tie_entrance(graph, call, made)
+    made += entrance
     effects = [copies[node] for node in function if node.op != ARGUMENT and not is_removable(node)]
     effects += [copies[node] for node in function.targets if node in copies]
     results = [actual(value) for value in function.outputs]
+    if call.control_inputs:
+        effects += entrance  # what comes after the call comes after what the call waited for
     made += _tie_exit(graph, call, results, list(dict.fromkeys(effects)))
     return made
 
@@ -149,10 +154,21 @@ def _copy(graph: Graph, call: Node, node: Node, attrs: Mapping[str, Any]) -> Nod
     copy.device = node.device or call.device
     copy.origins = tuple(f"{name}/{inner}" for name in call.source_names for inner in node.source_names)
     copy.extras = node.extras
-    for value in node.outputs:
-        copy.add_output(value.type)
+    for place, value in enumerate(node.outputs):
+        copy.add_output(value.type if value.dtype.code else _declared_type(copy, place))
     graph.insert(copy, call)
     return copy
+
+
+def _declared_type(node: Node, place: int) -> TensorType:
+    """The type of an output as the attributes give it, now that a generic function's have their values."""
+    operator = find(node.op)
+    if operator is None or operator.interface is None:
+        return UNKNOWN_TYPE
+    try:
+        return operator.interface.output_types(node.attrs)[place]
+    except (KeyError, ValueError, IndexError):
+        return UNKNOWN_TYPE
 
 
 def _instantiated(body: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,12 +204,16 @@ def _tie_entrance(graph: Graph, call: Node, made: list[Node]) -> list[Node]:
 
 
 def _tie_exit(graph: Graph, call: Node, results: list[Value | None], effects: list[Node]) -> list[Node]:
-    """Give the results to the readers of the call, after the effects; then remove the call."""
+    """Give the results to the readers of the call, after the effects; then remove the call.
+
+    The name of a call that is an output or a target passes to what takes its place.
+    """
     made: list[Node] = []
-    gate: Node | None = None
+    name, is_target = call.name, call in graph.targets
     named = not isinstance(graph, Function) and any(value.is_output for value in call.outputs)
-    if effects or call.control_users or call in graph.targets:
-        gate = graph.create_node("tf.NoOp", name=f"{call.name}/output_control", types=(), before=call)
+    gate: Node | None = None
+    if effects or call.control_users or (is_target and not named):
+        gate = graph.create_node("tf.NoOp", name=f"{name}/output_control", types=(), before=call)
         gate.origins = call.source_names
         for node in effects or [value.node for value in results if value is not None]:
             gate.add_control_input(node)
@@ -202,18 +222,21 @@ def _tie_exit(graph: Graph, call: Node, results: list[Value | None], effects: li
         user.remove_control_input(call)
         if gate is not None and user is not gate:
             user.add_control_input(gate)
-    if call in graph.targets and gate is not None:
-        graph.targets = tuple(gate if node is call else node for node in graph.targets)
+    for value, result in zip(call.outputs, results, strict=True):
+        if result is not None and (result.shape.rank is None or not result.dtype.code):
+            result.type = TensorType(result.dtype if result.dtype.code else value.dtype, value.shape)
     waits = [gate] if gate is not None and effects else []
     if results and (named or waits):
         results = _as_identity(graph, call, results, waits, named)
         made.append(results[0].node if results[0] is not None else call)
     for value, result in zip(call.outputs, results, strict=True):
         if result is not None:
-            if result.shape.rank is None:
-                result.type = result.type.with_shape(value.shape)
             graph.replace_value(value, result)
+    if is_target:
+        replace_target(graph, call, made[-1] if named else gate)
     graph.remove(call)
+    if is_target and gate is not None and not named:
+        graph.rename(gate, name)
     return made
 
 
@@ -222,7 +245,7 @@ def _as_identity(
 ) -> list[Value | None]:
     """The results through one identity that carries the name of the call, if `named`, and waits for its effects."""
     values = [value for value in results if value is not None]
-    name = call.name
+    name, origins = call.name, call.source_names
     if named:
         graph.rename(call, graph.unique_name(f"{name}/call"))
     node = graph.create_node(
@@ -234,6 +257,6 @@ def _as_identity(
         before=call,
         control_inputs=waits,
         device=call.device,
-        origins=call.source_names,
+        origins=origins,
     )
     return list(node.outputs)
