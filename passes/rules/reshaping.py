@@ -180,7 +180,7 @@ def holds_every(narrow: DType, wide: DType) -> bool:
     significant = narrow.bits - (narrow.kind == "int")
     if wide.is_float:
         return digits.get(wide.name, 0) >= significant and wide.name != "float16"
-    if narrow.kind == "int" and wide.kind == "uint":
+    if (narrow.kind == "int" and wide.kind == "uint") or (wide.kind == "complex" and narrow.kind != "complex"):
         return False
     return wide.bits > narrow.bits if narrow.kind != wide.kind else wide.bits >= narrow.bits
 
