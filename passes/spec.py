@@ -177,7 +177,7 @@ def _convert(value: Any, hint: Any) -> Any:
     if hint in (int, float) and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             return hint(value) if not (hint is int and isinstance(value, float)) else _whole(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(f"expected {'a whole number' if hint is int else 'a number'}, not '{value}'") from None
     if hint is str and isinstance(value, str):
         return str(value)
