@@ -156,7 +156,7 @@ class Constants:
     def key(self, node: Node) -> Any | None:
         """A key equal for constants of equal bytes, None where there is no equal one."""
         sample = self._samples.get(node)
-        if sample not in self._repeated:
+        if sample is None or sample not in self._repeated:
             return None
         held = node.attrs["value"]
         return sample if is_whole(sample) else (sample, held.fingerprint())
