@@ -12,12 +12,13 @@ import numpy as np
 
 from graphopt.ir.errors import Error
 from graphopt.ir.graph import Graph
+from graphopt.ir.infer import infer_node
 from graphopt.ir.known import CONSTANT, constant_type, hold, known_tensor
 from graphopt.ir.model import Model
 from graphopt.ir.ops import Operator, Trait, attributes, find
 from graphopt.ir.shape_values import ShapeValues
 from graphopt.ir.tensors import ArrayTensor, RepeatedTensor, Tensor
-from graphopt.ir.types import DType, dtype_of
+from graphopt.ir.types import DType, TensorType, dtype_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.rewriter import frame_anchors, has_v1_control_flow, remove_dead
@@ -153,7 +154,7 @@ class Folding:
         operator = find(node.op)
         if operator is None or operator.traits & NEVER or any(value.is_input for value in node.outputs):
             return []
-        if not any(value.use_count or value.is_output for value in node.outputs):
+        if not any(value.use_count or (value.is_output and len(node.outputs) == 1) for value in node.outputs):
             return []
         try:
             results = self._results(node, operator)
@@ -211,7 +212,7 @@ class Folding:
                 raise Refused(f"an operand is {operand.dtype.name}, which has no values")
             if operand.nbytes > max(operand.stored_bytes, EXPANDED):
                 raise Refused("an operand is compact and would take too much memory to compute with")
-        expected = [output_bytes(value) for value in node.outputs if value.use_count or value.is_output]
+        expected = self._expected_bytes(node)
         if any(size is None for size in expected):
             if stored > EXPANDED or not all(operand.nbytes <= EXPANDED for operand in operands):
                 raise Refused("the size of its result is not known beforehand")
@@ -227,6 +228,14 @@ class Folding:
                 raise Refused("the model would grow too much")
             self._check_compression(node, operands)
             self.budget.growth -= total - stored
+
+    def _expected_bytes(self, node: Node) -> list[int | None]:
+        """Bytes of each result in use, None where its shape does not follow from the operands."""
+        needed = [value for value in node.outputs if value.use_count or value.is_output]
+        if all(value.shape.static is not None for value in needed):
+            return [output_bytes(value.type) for value in needed]
+        inferred = infer_node(node, self.shape_values)
+        return [output_bytes(inferred[value.index]) for value in needed]
 
     @staticmethod
     def _is_splat(node: Node, operands: Sequence[Tensor]) -> bool:
@@ -289,10 +298,10 @@ class Folding:
             self.graph.remove(node)
 
 
-def output_bytes(value: Value) -> int | None:
-    """Bytes of a value's tensor, None where its shape is not static."""
-    shape = value.shape.static
-    return None if shape is None else math.prod(shape) * (value.dtype.itemsize or 8)
+def output_bytes(type: TensorType) -> int | None:
+    """Bytes of a tensor of `type`, None where its shape is not static."""
+    shape = type.shape.static
+    return None if shape is None else math.prod(shape) * (type.dtype.itemsize or 8)
 
 
 def become_constant(node: Node, held: Tensor) -> None:
@@ -312,6 +321,17 @@ def as_tensor(array: Any, value: Value) -> Tensor:
     static = value.shape.static
     if static is not None and static != result.shape:
         raise Refused(f"it computes shape {list(result.shape)}, but has {value.shape}")
-    if result.size > 1 and not any(result.strides) and dtype.kind != "string":
+    if dtype.kind != "string" and is_uniform(result):
         return RepeatedTensor(np.array(result.flat[0], result.dtype).reshape(1), dtype, result.shape)
     return ArrayTensor(np.asarray(result, order="C"), dtype)
+
+
+def is_uniform(array: np.ndarray[Any, Any]) -> bool:
+    """There are several elements, and all of them have the same bytes."""
+    if array.size < 2 or not any(array.strides):
+        return array.size > 1
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if flat[:1].tobytes() != flat[-1:].tobytes():
+        return False
+    octets = flat.view(np.uint8).reshape(flat.size, -1)
+    return bool((octets == octets[0]).all())
