@@ -12,7 +12,7 @@ from graphopt.ir.dimensions import Dim
 from graphopt.ir.known import known_tensor
 from graphopt.ir.ops import Trait, declared_with, find
 from graphopt.ir.ops.derive import derived_names
-from graphopt.ir.tensors import ArrayTensor, Tensor
+from graphopt.ir.tensors import ArrayTensor, RepeatedTensor, Tensor
 from graphopt.ir.types import Shape
 from graphopt.ir.value import Value
 from graphopt.passes.base import Exactness
@@ -221,6 +221,15 @@ class SubtractNegated(Rule):
         return edit.value("tf.AddV2", match.x, match.y)
 
 
+def elementwise(function: Callable[[Any], Any], held: Tensor | None) -> Tensor:
+    """The tensor of `function` of each element; one value for all elements stays one value."""
+    assert held is not None
+    splat = held.splat()
+    array = held.numpy() if splat is None else np.asarray(splat).reshape(1)
+    result = np.asarray(function(array)).astype(array.dtype)
+    return ArrayTensor(result, held.dtype) if splat is None else RepeatedTensor(result, held.dtype, held.shape)
+
+
 class SubtractConstant(Rule):
     """`x - c` is `x + -c`, so that constants in a chain meet."""
 
@@ -234,7 +243,8 @@ class SubtractConstant(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """An addition of the negated constant."""
-        return edit.value("tf.AddV2", match.x, edit.hold(-match.array("constant"), f"{match.root.name}/negated"))
+        negated = elementwise(np.negative, match.tensor("constant"))
+        return edit.value("tf.AddV2", match.x, edit.hold(negated, f"{match.root.name}/negated"))
 
 
 class DivideByConstant(Rule):
@@ -252,8 +262,7 @@ class DivideByConstant(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """A product with the inverse."""
-        array = match.array("constant")
-        inverse = (np.asarray(1, array.dtype) / array).astype(array.dtype)
+        inverse = elementwise(lambda array: np.asarray(1, array.dtype) / array, match.tensor("constant"))
         return edit.value("tf.Mul", match.x, edit.hold(inverse, f"{match.root.name}/inverse"))
 
 
@@ -302,7 +311,15 @@ class _ConstantChain(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """One operation with the combined constant."""
-        held = edit.hold(ArrayTensor(self._combined(match), match.x.dtype), f"{match.root.name}/combined")
+        first, second = match.tensor("first"), match.tensor("second")
+        splat = first is not None and second is not None and first.splat() is not None and second.splat() is not None
+        combined = self._combined(match)
+        held = edit.hold(
+            RepeatedTensor(combined.reshape(-1)[:1], match.x.dtype, combined.shape)
+            if splat and combined.size > 1
+            else ArrayTensor(combined, match.x.dtype),
+            f"{match.root.name}/combined",
+        )
         return edit.value(match.root.op, match.x, held)
 
 
