@@ -123,13 +123,13 @@ def parse_shape(text: str) -> Shape:
 
 def make_placeholder(graph: Graph, node: Node, wanted: TensorType) -> None:
     """Turn `node` into a placeholder of the same name, read by whoever read its first output."""
+    for extra in node.outputs[1:]:
+        if extra.use_count or extra.is_output:
+            raise UsageError(f"strip-unused: '{printable(extra.name)}' is still read; cut at a node with one output")
     node.op = "tf.Placeholder"
     node.attrs = {"dtype": wanted.dtype, "shape": wanted.shape}
     node.extras = None
     node.set_inputs(())
     node.set_control_inputs(())
     node.output.type = wanted
-    for extra in node.outputs[1:]:
-        if extra.use_count:
-            raise UsageError(f"strip-unused: '{printable(extra.name)}' is still read; cut at a node with one output")
     del node.outputs[1:]
