@@ -22,7 +22,7 @@ class Usage(NamedTuple):
 def run(command: Sequence[str], *, timeout: float = 600) -> Usage:
     """Run `command` to its end. Raises `RuntimeError` with its output if it fails."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | QUIET)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -34,8 +34,9 @@ def run(command: Sequence[str], *, timeout: float = 600) -> Usage:
 
 
 def paired(ours: Sequence[str], theirs: Sequence[str], runs: int) -> tuple[Usage, Usage, float]:
-    """Run both in turn, `runs` times after one warm-up; medians of each, and the median of theirs / ours in wall time."""
-    run(ours), run(theirs)
+    """Run both in turn, `runs` times after a warm-up; medians of each, and the median of theirs / ours in wall time."""
+    run(ours)
+    run(theirs)
     pairs = [(run(ours), run(theirs)) for _ in range(runs)]
     ratio = statistics.median(b.wall / a.wall for a, b in pairs)
     return median([a for a, _ in pairs]), median([b for _, b in pairs]), ratio
@@ -51,5 +52,9 @@ def geometric_mean(ratios: Sequence[float]) -> float:
     return statistics.geometric_mean(ratios)
 
 
-QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 PYTHON = sys.executable

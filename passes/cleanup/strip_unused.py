@@ -70,20 +70,21 @@ class StripUnused(Pass):
                 raise UsageError(f"strip-unused: '{printable(name)}' is not among the inputs")
         for value in graph.inputs:
             node = value.node
-            if node.op in ("tf.Placeholder", ARGUMENT) and node.name not in overrides and not (self.type or self.shape):
+            named = node.name in overrides
+            asked = named or self.type is not None or self.shape is not None
+            if self._is_source(node) and not named and not (asked and node.op == "tf.Placeholder"):
                 continue
             if value.index:
                 raise UsageError(
                     f"strip-unused: input '{printable(value.name)}' is not the first output of its node; "
                     "cut at a node that has one output"
                 )
-            if not self._is_source(node) or node.name in overrides or self.type or self.shape:
-                wanted = self._type_of(node, overrides)
-                if node.op == "tf.Placeholder" and wanted == value.type:
-                    continue
-                if context.allows("make-placeholder"):
-                    make_placeholder(graph, node, wanted)
-                    context.rewrote("make-placeholder", added=(node,))
+            wanted = self._type_of(node, overrides)
+            if node.op == "tf.Placeholder" and wanted == value.type:
+                continue
+            if context.allows("make-placeholder"):
+                make_placeholder(graph, node, wanted)
+                context.rewrote("make-placeholder", added=(node,))
 
     @staticmethod
     def _is_source(node: Node) -> bool:
