@@ -14,7 +14,8 @@ from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.catalog import find_pass, pass_names
 from graphopt.passes.patterns import build_pattern, root_operators
 from graphopt.passes.report import RewriteLog
-from graphopt.passes.rewriter import RewritePass, Rule, explain
+from graphopt.passes.rewriter import RewritePass, explain
+from graphopt.passes.rule import Rule
 
 SCHEMA = "graphopt/why/v1"
 EXAMPLES = 5  # nodes named for each verdict

@@ -7,7 +7,8 @@ from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, either, known, maybe, rest, where
 from graphopt.passes.presets import PRESETS
 from graphopt.passes.report import PassReport, RunReport
-from graphopt.passes.rewriter import Editor, RewritePass, Rule, apply_rules
+from graphopt.passes.rewriter import RewritePass, apply_rules
+from graphopt.passes.rule import Editor, Rule
 from graphopt.passes.spec import format_pipeline, parse_pipeline
 
 __all__ = [

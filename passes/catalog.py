@@ -26,6 +26,7 @@ _CATALOG: dict[str, str] = {
     "fold-batch-norms": "graphopt.passes.fold.fold_batch_norms:FoldBatchNorms",
     "inline-functions": "graphopt.passes.functions.inline_functions:InlineFunctions",
     "remove-unused-functions": "graphopt.passes.functions.remove_unused_functions:RemoveUnusedFunctions",
+    "take-constant-branches": "graphopt.passes.control.take_constant_branches:TakeConstantBranches",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
     "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",

@@ -14,8 +14,8 @@ from graphopt.ir.tensors import Tensor
 from graphopt.ir.verifier import problems, verify
 from graphopt.passes.base import Exactness, Pass, PassContext, PassError
 from graphopt.passes.presets import PRESETS
+from graphopt.passes.removal import drop_dangling_colocations
 from graphopt.passes.report import PassReport, Rewrite, RewriteLog, RunReport
-from graphopt.passes.rewriter import drop_dangling_colocations
 from graphopt.passes.spec import format_pass, format_pipeline, parse_pipeline, suggestion
 
 Comparison = Callable[[Model, Model, Exactness], str | None]

@@ -11,7 +11,7 @@ from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Value
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known, where
-from graphopt.passes.rewriter import Editor, Replacement, Rule
+from graphopt.passes.rule import Editor, Replacement, Rule
 
 RANDOM_DEPTH = 8  # nodes between a dropout and the numbers it draws, at most
 

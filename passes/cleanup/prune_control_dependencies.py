@@ -8,7 +8,7 @@ from graphopt.ir.graph import Graph
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node
 from graphopt.passes.base import Pass, PassContext
-from graphopt.passes.rewriter import has_v1_control_flow
+from graphopt.passes.frames import has_v1_control_flow
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.cleanup.dropout import DROPOUT_RULES
-from graphopt.passes.rewriter import apply_rules, replace_target
+from graphopt.passes.replacement import replace_target
+from graphopt.passes.rewriter import apply_rules
 
 PASSING_ON = ("Identity", "IdentityN", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics")
 CHECKING = ("Assert", "Print", "PrintV2", "CheckNumericsV2", "DebugIdentity", "DebugIdentityV2", "DebugNanCount")

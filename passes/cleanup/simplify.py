@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphopt.passes.base import Exactness
-from graphopt.passes.rewriter import RewritePass, Rule
+from graphopt.passes.rewriter import RewritePass
+from graphopt.passes.rule import Rule
 from graphopt.passes.rules.arithmetic import ARITHMETIC_RULES
 from graphopt.passes.rules.reshaping import RESHAPING_RULES
 

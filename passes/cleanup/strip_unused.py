@@ -11,7 +11,7 @@ from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.types import DTYPES, Shape, TensorType
 from graphopt.ir.value import Node
 from graphopt.passes.base import Pass, PassContext
-from graphopt.passes.rewriter import is_removable
+from graphopt.passes.removal import is_removable
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from graphopt.passes.fold.batch_norm_trees import Chain, Tree, find_tree, is_sha
 from graphopt.passes.fold.batch_norm_weights import LINEAR, Weighted, weighted
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, rest
-from graphopt.passes.rewriter import Editor, Replacement, Rule
+from graphopt.passes.rule import Editor, Replacement, Rule
 
 
 class FoldIntoWeights(Rule):

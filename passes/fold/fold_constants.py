@@ -21,7 +21,8 @@ from graphopt.ir.tensors import ArrayTensor, RepeatedTensor, Tensor
 from graphopt.ir.types import DType, TensorType, dtype_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness, Pass, PassContext
-from graphopt.passes.rewriter import frame_anchors, has_v1_control_flow, remove_dead
+from graphopt.passes.frames import frame_anchors, has_v1_control_flow
+from graphopt.passes.removal import remove_dead
 
 SMALL = 1 << 16  # bytes up to which a result may be larger than what it is computed from
 EXPANDED = 1 << 20  # bytes up to which a compact operand may be expanded to compute with

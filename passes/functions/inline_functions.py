@@ -15,8 +15,10 @@ from graphopt.ir.ops import find
 from graphopt.ir.types import UNKNOWN_TYPE, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
+from graphopt.passes.frames import frame_anchors, has_v1_control_flow
 from graphopt.passes.functions.call_graph import callees_first
-from graphopt.passes.rewriter import frame_anchors, has_v1_control_flow, is_removable, replace_target
+from graphopt.passes.removal import is_removable
+from graphopt.passes.replacement import replace_target
 
 CALLS = frozenset({"tf.PartitionedCall", "tf.StatefulPartitionedCall"})
 GROWTH_FACTOR, GROWTH_NODES = 4, 1 << 15  # inlining may multiply the model's nodes by this, and add that many

@@ -9,7 +9,7 @@ from typing import Any
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.value import Node
-from graphopt.passes.rewriter import COLOCATED
+from graphopt.passes.removal import COLOCATED
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*\Z")
 _ATTRIBUTE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")

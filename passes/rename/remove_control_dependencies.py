@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphopt.ir.graph import Graph
 from graphopt.passes.base import Pass, PassContext
-from graphopt.passes.rewriter import has_v1_control_flow
+from graphopt.passes.frames import has_v1_control_flow
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from graphopt.ir.value import Value
 from graphopt.passes.base import Exactness
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Either, Operation, Pattern, Wildcard, known
-from graphopt.passes.rewriter import Editor, Replacement, Rule
+from graphopt.passes.rule import Editor, Replacement, Rule
 
 CHAIN_BYTES = 1 << 20  # bytes of constants beyond which a chain is left: the product would be no smaller
 

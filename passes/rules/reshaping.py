@@ -11,7 +11,7 @@ from graphopt.ir.types import DType
 from graphopt.ir.value import Value
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Either, Operation, Pattern, Wildcard, known, rest
-from graphopt.passes.rewriter import Editor, Replacement, Rule
+from graphopt.passes.rule import Editor, Replacement, Rule
 from graphopt.passes.rules.arithmetic import same_shape
 
 
