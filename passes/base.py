@@ -78,7 +78,7 @@ class Pass:
 
     `exactness` is the class of its least exact rewrite; `requires` and `ensures` name stage specifications;
     `after` names passes that should have run before where both are in a pipeline; `gives_work` is False for a pass
-    after which no other finds more to do, as one that only reorders.
+    after which no other finds more to do, as one that only reorders, `edits` for one that changes nothing but types.
     """
 
     name: ClassVar[str] = ""
@@ -87,6 +87,7 @@ class Pass:
     ensures: ClassVar[tuple[str, ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
     gives_work: ClassVar[bool] = True
+    edits: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

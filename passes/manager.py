@@ -83,7 +83,9 @@ class PassManager:
                 del pending[place]
                 entry = self._run_one(model, place, report.journal, contracts)
                 entry.nodes_before, entry.bytes_before = size
-                size = entry.nodes_after, entry.bytes_after
+                if entry.rewrites:
+                    size = model.node_count, constant_bytes(model)
+                entry.nodes_after, entry.bytes_after = size
                 if place < len(report.passes):
                     report.passes[place].add(entry)
                 else:
@@ -101,8 +103,9 @@ class PassManager:
 
         Raises `VerificationError` where the graph itself is broken.
         """
-        verify(model, contracts=False)
         found = problems(model)
+        if found:
+            verify(model, contracts=False)
         report.notes += [f"the model contradicts itself: {problem}" for problem in found]
         return not found
 
@@ -117,7 +120,7 @@ class PassManager:
                 for graph in model.graphs:
                     drop_dangling_colocations(graph)
             seconds = time.perf_counter() - started
-            if self.verify_each and context.log.total:
+            if self.verify_each and context.log.total and item.edits:
                 verify(model, contracts=contracts)
         if before is not None and self.compare is not None and context.log.total:
             difference = self.compare(before, model, item.exactness)
@@ -128,11 +131,7 @@ class PassManager:
             {"rule": rule, "reason": reason, "count": log.refusal_counts[rule, reason], "nodes": nodes}
             for (rule, reason), nodes in log.refusals.items()
         ]
-        after = model.node_count, constant_bytes(model)
-        return PassReport(
-            item.name, format_pass(item), seconds, dict(log.rules), refusals, list(log.notes),
-            nodes_after=after[0], bytes_after=after[1],
-        )  # fmt: skip
+        return PassReport(item.name, format_pass(item), seconds, dict(log.rules), refusals, list(log.notes))
 
     def _context(self, item: Pass, journal: list[Rewrite] | None = None, limit: int | None = None) -> PassContext:
         return PassContext(

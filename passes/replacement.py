@@ -16,6 +16,7 @@ from graphopt.passes.rule import Editor, Replacement, Rule
 
 
 def as_outputs(rule: Rule, root: Node, result: Replacement) -> list[Value | None] | None:
+    """What a rule returned as one value, or None, for each output of the root; None if the rule left it."""
     if result is None:
         return None
     values: list[Value | None] = [result] if isinstance(result, Value) else list(result)
@@ -28,6 +29,7 @@ def as_outputs(rule: Rule, root: Node, result: Replacement) -> list[Value | None
 
 
 def check_values(rule: Rule, root: Node, values: Sequence[Value | None]) -> None:
+    """Raise `PassError` naming the rule if a replacement has another type than what it replaces."""
     for old, new in zip(root.outputs, values, strict=False):
         if new is None:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from graphopt.ir.infer import infer_model
 from graphopt.ir.model import Model
@@ -25,6 +26,8 @@ class InferShapes(Pass):
     Unknown dimensions stay symbolic, so that a batch dimension is recognised as the same one throughout. Nothing
     but types changes. Refuses nothing: where inputs contradict an operator, the value's type stays as it was.
     """
+
+    edits: ClassVar[bool] = False
 
     def run(self, model: Model, context: PassContext) -> None:
         """Refine the types of all values in place."""
