@@ -170,6 +170,7 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
     if values is None:
         edit.discard()
         return None
+    producers = tuple(root.predecessors())
     reason = replace_root(root, match, values, edit)
     if reason is not None:
         edit.discard()
@@ -182,10 +183,10 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
         if value is not None:
             affected.update(dict.fromkeys(value.users))
             affected[value.node] = None
-    producers = tuple(root.predecessors())
     if not root.has_uses:
         graph.remove(root)  # even one with effects: replacing it is what the rule is for
     affected.update(dict.fromkeys(remove_dead(graph, (*match.interior, *producers))))
+    edit.keep_variables()
     edit.claim_names()
     context.rewrote(rule.name, removed, tuple(node for node in edit.created if node.graph is graph))
     return list(affected)
