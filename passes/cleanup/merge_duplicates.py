@@ -120,9 +120,11 @@ _PLAIN = frozenset({DType, bytes, int, bool, Shape})
 
 def attribute_key(attrs: dict[str, Any]) -> Any:
     """A key equal for equal attributes of one operator, whose attributes have the same kinds everywhere."""
-    if "_output_shapes" not in attrs and _PLAIN.issuperset(map(type, attrs.values())):
+    if "_output_shapes" in attrs:
+        attrs = {name: value for name, value in attrs.items() if name != "_output_shapes"}
+    if _PLAIN.issuperset(map(type, attrs.values())):
         return frozenset(attrs.items())
-    return frozenset((name, value_key(value)) for name, value in attrs.items() if name != "_output_shapes")
+    return frozenset((name, value_key(value)) for name, value in attrs.items())
 
 
 def value_key(value: Any) -> Any:
