@@ -1,0 +1,249 @@
+"""MetaGraphs into models: the graph with its signatures, variables, initialisers and what else belongs to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from graphopt.ir.attributes import FunctionRef
+from graphopt.ir.errors import MalformedError, printable
+from graphopt.ir.formats import wire
+from graphopt.ir.formats.checkpoint import Checkpoint, open_checkpoint, v1_shards
+from graphopt.ir.formats.graphdef import map_file
+from graphopt.ir.formats.graphdef_reader import read_mapping
+from graphopt.ir.formats.metagraph_proto import (
+    Asset,
+    MetaGraph,
+    SignatureInfo,
+    asset_of,
+    read_metagraph,
+    tensor_names,
+)
+from graphopt.ir.formats.object_graph import ObjectGraph, read_object_graph
+from graphopt.ir.formats.savedmodel_variables import add_variables, bind, captured_variables, initialised
+from graphopt.ir.formats.sniff import is_text
+from graphopt.ir.formats.tensor_proto import TensorReader
+from graphopt.ir.graph import Graph
+from graphopt.ir.model import Model, Signature, variable_name
+from graphopt.ir.tensors import Mapping
+from graphopt.ir.value import Node, Value
+
+METADATA = "metagraph"  # key of `Model.metadata` for what a MetaGraph carries
+INITIALISER, TRAINER = "__saved_model_init_op", "__saved_model_train_op"  # signatures that name an operation
+INITIALISERS = ("saved_model_main_op", "legacy_init_op")  # collections that do
+TRAINABLE, ASSETS, TABLES = "trainable_variables", "saved_model_assets", "table_initializer"
+
+
+class Carried:
+    """What a model needs to be written back as a MetaGraph, beside what the model itself says.
+
+    `infos` has the TensorInfos of each signature, which say of what kind each input and output is; `objects` is the
+    decoded object graph. Nodes are held by name: those of initialisers are targets of the graph and keep theirs.
+    """
+
+    def __init__(self, meta: MetaGraph):
+        self.meta = meta
+        self.infos: dict[str, SignatureInfo] = {}
+        self.objects: ObjectGraph | None = None
+        self.initialisers: tuple[str, ...] = ()
+        self.assets: tuple[Asset, ...] = ()
+        self.checkpoint: Checkpoint | None = None
+        self.root = ""  # folder of the SavedModel it was read from
+        self.calls: dict[str, str] = {}  # signature -> concrete function that it calls
+        self.arguments: dict[str, int] = {}  # concrete function -> number of its arguments
+
+
+def load_metagraph(path: str | os.PathLike[str], *, verify: bool = True) -> Model:
+    """The model in a `.meta` file, with the values of its variables if a checkpoint of the same name lies beside it.
+
+    Raises `MalformedError`.
+    """
+    mapping = map_file(path)
+    try:
+        if is_text(bytes(mapping.view[:4096])):
+            from graphopt.ir.formats.savedmodel_text import text_to_binary
+
+            mapping = Mapping(mapping.path, text_to_binary(bytes(mapping.view), "MetaGraphDef", mapping.path))
+        meta = read_metagraph(mapping.buffer, 0, len(mapping))
+    except MalformedError as error:
+        raise error.located(mapping.path) from None
+    prefix = mapping.path.removesuffix(".meta")
+    has_values = os.path.lexists(f"{prefix}.index") or (prefix != mapping.path and bool(v1_shards(prefix)))
+    return model_of(mapping, meta, open_checkpoint(prefix) if has_values else None, verify=verify)
+
+
+def model_of(mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *, verify: bool = True) -> Model:
+    """The model that `meta`, read from `mapping`, describes. Raises `MalformedError`."""
+    model = read_mapping(mapping, mapping.path, *meta.graph)
+    model.format = "metagraph"
+    carried = Carried(meta)
+    model.metadata[METADATA] = carried
+    try:
+        _add_signatures(model, mapping, carried)
+        _add_initialisers(model, carried)
+        carried.objects = read_object_graph(meta.object_graph) if meta.object_graph else None
+        _record_functions(model, carried)
+        add_variables(model)
+        if checkpoint is not None:
+            carried.checkpoint = checkpoint
+            restore = _restore_node(model, carried)
+            bind(model, checkpoint, restore=restore, objects=carried.objects, verify=verify)
+        initialised(model, [model.graph.node(name) for name in carried.initialisers])
+        _mark_trainable(model, carried)
+    except MalformedError as error:
+        raise error.located(mapping.path) from None
+    return model
+
+
+# Signatures ---------------------------------------------------------------------------------------------------
+
+
+def _add_signatures(model: Model, mapping: Mapping, carried: Carried) -> None:
+    graph, meta = model.graph, carried.meta
+    inputs: dict[Value, int] = {}
+    outputs: dict[Value, int] = {}
+    defaults = TensorReader(mapping)
+    for name, info in meta.signatures.items():
+        if name in (INITIALISER, TRAINER):
+            continue
+        where = f"signature_def['{printable(name)}']"
+        signature = Signature(graph, method_name=info.method_name)
+        for target, places, entries in (
+            (signature.inputs, inputs, info.inputs),
+            (signature.outputs, outputs, info.outputs),
+        ):
+            for key, value in _named_values(graph, entries, where):
+                target[key] = places.setdefault(value, len(places))
+        signature.defaults = {key: defaults.read(start, stop) for key, start, stop in info.defaults}
+        model.signatures[name] = signature
+        carried.infos[name] = info
+    carried.assets = (*meta.assets, *_collected_assets(meta))
+    for asset in carried.assets:
+        inputs.setdefault(find_tensor(graph, asset.tensor, "asset_file_def"), len(inputs))
+    graph.inputs, graph.outputs = inputs, outputs
+
+
+def _named_values(graph: Graph, entries: dict[str, bytes], where: str) -> Iterator[tuple[str, Value]]:
+    """Each tensor of a map of TensorInfos; `x` for a dense one, `x.values` and so on for the parts of others."""
+    for key in sorted(entries):
+        for suffix, tensor in tensor_names(entries[key]):
+            yield key + suffix, find_tensor(graph, tensor, where)
+
+
+def find_tensor(graph: Graph, name: str, where: str) -> Value:
+    """The value called `name`. Raises `MalformedError`, with the field `where` named, if there is none."""
+    base, colon, port = name.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or len(port) > 9:
+        base, port = name, "0"
+    node = graph.find(base)
+    if node is None or int(port) >= len(node.outputs):
+        raise MalformedError(f"names the tensor '{printable(name)}', which the graph does not have", field=where)
+    return node.outputs[int(port)]
+
+
+def _collected_assets(meta: MetaGraph) -> Iterator[Asset]:
+    """Assets as SavedModels of the first version list them; the others list each in a field of its own."""
+    found = meta.collections.get(ASSETS)
+    if found is None or meta.assets:
+        return
+    for tag, value, stop in wire.fields(found.raw, 0, len(found.raw)):
+        if tag == 0x2A:
+            for inner, start, end in wire.fields(found.raw, value, stop):
+                if inner == 0x0A:
+                    for field, first, last in wire.fields(found.raw, start, end):
+                        if field == 0x12:
+                            yield asset_of(found.raw, first, last)
+
+
+# Operations ---------------------------------------------------------------------------------------------------
+
+
+def _add_initialisers(model: Model, carried: Carried) -> None:
+    """Make the operations that initialise tables and other state targets of the graph."""
+    graph, meta = model.graph, carried.meta
+    names = [node_name(name) for name in _operation_names(meta)]
+    for name in names:
+        if graph.find(name) is None:
+            raise MalformedError(f"the initialiser '{printable(name)}' is not in the graph", field="collection_def")
+    carried.initialisers = tuple(dict.fromkeys(names))
+    graph.targets = [graph.node(name) for name in carried.initialisers]
+
+
+def _operation_names(meta: MetaGraph) -> Iterator[str]:
+    info = meta.signatures.get(INITIALISER)
+    if info is not None:
+        for entry in info.outputs.values():
+            yield from (name for _, name in tensor_names(entry))
+    for key in (*INITIALISERS, TABLES):
+        found = meta.collections.get(key)
+        if found is not None and found.kind == 1:
+            yield from (value.decode("utf-8", "replace") for value in found.values)
+
+
+def node_name(name: str) -> str:
+    """The node of a tensor or operation name: `init`, `init:0` and `^init` are all `init`."""
+    base, colon, port = name.removeprefix("^").rpartition(":")
+    return base if colon and port.isdecimal() else name.removeprefix("^")
+
+
+def _restore_node(model: Model, carried: Carried) -> Node | None:
+    saver = carried.meta.saver
+    if saver is None or not saver.restore:
+        return None
+    node = model.graph.find(node_name(saver.restore))
+    if node is None:
+        raise MalformedError(
+            f"names the operation '{printable(saver.restore)}', which the graph does not have", field="saver_def"
+        )
+    return node
+
+
+def _record_functions(model: Model, carried: Carried) -> None:
+    """Keep what functions looked like, so that the writer can tell whether the object graph still describes them."""
+    if carried.objects is None:
+        return
+    for name in carried.objects.captures:
+        function = model.functions.get(name)
+        if function is None:
+            raise MalformedError(f"the function '{printable(name)}' is not in the library", field="object_graph_def")
+        carried.arguments[name] = len(function.inputs)
+    for name in model.signatures:
+        called = called_by(model, name)
+        if called in carried.arguments:
+            carried.calls[name] = called
+
+
+def called_by(model: Model, signature: str) -> str:
+    """The function that all outputs of a signature come from, if they come from one call; else empty."""
+    nodes = dict.fromkeys(value.node for value in model.signatures[signature].output_values().values())
+    reference = next(iter(nodes)).attrs.get("f") if len(nodes) == 1 else None
+    return reference.name if isinstance(reference, FunctionRef) else ""
+
+
+def _mark_trainable(model: Model, carried: Carried) -> None:
+    found = carried.meta.collections.get(TRAINABLE)
+    for raw in found.values if found is not None and found.kind == 2 else ():
+        name = node_name(wire_text(raw, 1))
+        node = model.graph.find(name)
+        variable = variable_of(model, node) if node is not None else None
+        if variable is not None:
+            model.variables[variable].trainable = True
+    if carried.objects is not None:
+        for name, place in captured_variables(model, carried.objects).items():
+            saved = carried.objects.objects[place].variable
+            if saved is not None and name in model.variables:
+                model.variables[name].trainable = saved.trainable
+
+
+def variable_of(model: Model, node: Node) -> str | None:
+    """Name of the variable `node` stands for, if the model has it."""
+    name = variable_name(node)
+    return name if name in model.variables else None
+
+
+def wire_text(raw: bytes, number: int) -> str:
+    """The string in field `number` of a message, empty if there is none."""
+    for tag, value, stop in wire.fields(raw, 0, len(raw)):
+        if tag == number << 3 | wire.BYTES:
+            return wire.text(raw, value, stop)
+    return ""
