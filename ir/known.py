@@ -18,12 +18,34 @@ from graphopt.ir.value import Node, Value
 CONSTANT = "tf.Const"
 PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.PreventGradient", "tf.GuaranteeConst"})
 
+VARIABLE_VALUES = frozenset({"tf.ReadVariableOp", "tf.VariableV2", "tf.Variable"})
+
 
 def known_tensor(value: Value | None) -> Tensor | None:
     """The tensor that `value` always is, or None. Looks through identities; never evaluates or copies anything.
 
-    A constant among the graph's inputs is fed by the caller, so it is not known.
+    A variable that nothing in the model changes is known, too; `constant_tensor` leaves variables out. What is among
+    the graph's inputs is fed by the caller, so it is not known.
     """
+    while value is not None and not value._inputs:
+        node = value.node
+        if node.op == CONSTANT:
+            held = node.attrs.get("value")
+            return held if isinstance(held, Tensor) else None
+        if node.op not in PASS_THROUGH or not node._inputs:
+            return _variable_tensor(node) if node.op in VARIABLE_VALUES else None
+        value = node._inputs[0]
+    return None
+
+
+def _variable_tensor(node: Node) -> Tensor | None:
+    from graphopt.ir.known_variables import variable_tensor
+
+    return variable_tensor(node)
+
+
+def constant_tensor(value: Value | None) -> Tensor | None:
+    """The tensor that `value`, a constant or passed on from one, always is, or None."""
     while value is not None and not value._inputs:
         node = value.node
         if node.op == CONSTANT:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Union
 import numpy as np
 
 from graphopt.ir.infer import infer_node
-from graphopt.ir.known import hold
+from graphopt.ir.known import CONSTANT, PASS_THROUGH, hold
 from graphopt.ir.ops import find
 from graphopt.ir.ops.derive import derived_attributes
 from graphopt.ir.tensors import Tensor
@@ -60,7 +60,8 @@ class Rule:
 class Editor:
     """Builds the replacement of one match: new nodes go before the root, with its device and all origins.
 
-    A name that is taken when a node is made, but free once the match is gone, is the new node's in the end.
+    A name that is taken when a node is made, but free once the match is gone, is the new node's in the end. What is
+    held, and was computed from a variable that nobody reads any more, is that variable's value in the end.
     """
 
     def __init__(self, match: Match) -> None:
@@ -69,6 +70,11 @@ class Editor:
         self._origins = tuple(dict.fromkeys(name for node in match.nodes for name in node.source_names))
         self.created: list[Node] = []
         self._wanted: dict[Node, tuple[str, str]] = {}  # the name asked for, and the one it got meanwhile
+        self._variables: dict[str, Value] = {}  # that the match reads
+        if match.graph.model is not None and match.graph.model.variables:
+            from graphopt.ir.known_variables import variables_read
+
+            self._variables = variables_read((v for node in match.nodes for v in node._inputs), PASS_THROUGH)
 
     def node(
         self,
@@ -124,6 +130,16 @@ class Editor:
         self.created.append(node)
         if name is not None and node.name != name:
             self._wanted[node] = name, node.name
+
+    def keep_variables(self) -> None:
+        """Let variables hold what was computed from them, where type and shape fit and nobody else reads them."""
+        if self._variables:
+            from graphopt.ir.known_variables import drop_dead_reads, keep_in_variable
+
+            for node in self.created:
+                if node.op == CONSTANT and node.graph is self._graph:
+                    keep_in_variable(node, self._variables)
+            drop_dead_reads(self._variables.values())
 
     def claim_names(self) -> None:
         """Rename nodes to the names they were made with, where those have become free."""

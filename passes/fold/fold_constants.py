@@ -13,12 +13,13 @@ import numpy as np
 from graphopt.ir.errors import Error
 from graphopt.ir.graph import Graph
 from graphopt.ir.infer import infer_node
-from graphopt.ir.known import CONSTANT, constant_type, hold, known_tensor
+from graphopt.ir.infer_nodes import NONSENSE
+from graphopt.ir.known import CONSTANT, constant_tensor, constant_type, hold
 from graphopt.ir.model import Model
 from graphopt.ir.ops import Operator, Trait, attributes, find
 from graphopt.ir.shape_values import ShapeValues
 from graphopt.ir.tensors import ArrayTensor, RepeatedTensor, Tensor
-from graphopt.ir.types import DType, TensorType, dtype_of
+from graphopt.ir.types import DType, TensorType, dereferenced, dtype_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.frames import frame_anchors, has_v1_control_flow
@@ -137,7 +138,7 @@ class Folding:
     def _is_candidate(self, node: Node) -> bool:
         inputs = node._inputs
         for value in inputs:
-            if value is None or (value.node.op != CONSTANT and known_tensor(value) is None):
+            if value is None or (value.node.op != CONSTANT and constant_tensor(value) is None):
                 return self.options.shapes and self._follows_from_shapes(node)
         return bool(inputs)
 
@@ -155,6 +156,8 @@ class Folding:
         operator = find(node.op)
         if operator is None or operator.traits & NEVER or any(value.is_input for value in node.outputs):
             return []
+        if any(dereferenced(value.dtype) is not value.dtype for value in node.outputs):
+            return []  # no constant is a reference
         if not any(value.use_count or (value.is_output and len(node.outputs) == 1) for value in node.outputs):
             return []
         try:
@@ -173,7 +176,7 @@ class Folding:
 
     def _results(self, node: Node, operator: Operator) -> list[Tensor] | None:
         """A tensor for each output, or None if it is not constant. Raises `Refused`."""
-        operands = [known_tensor(value) for value in node._inputs]
+        operands = [constant_tensor(value) for value in node._inputs]
         known = [operand for operand in operands if operand is not None]
         if operands and len(known) == len(operands):
             self._check_operands(node, known)
@@ -253,7 +256,7 @@ class Folding:
         try:
             with np.errstate(all="ignore"):
                 computed = operator.evaluate(attributes(node), *(operand.numpy() for operand in operands))
-        except (Error, ArithmeticError, LookupError, TypeError, ValueError, MemoryError) as error:
+        except (Error, MemoryError, *NONSENSE) as error:
             raise Refused(f"it cannot be computed: {error}") from None
         arrays = list(computed) if isinstance(computed, (list, tuple)) else [computed]
         if len(arrays) != len(node.outputs):
