@@ -61,6 +61,14 @@ def test_pages_of_passes_are_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "passes").glob("*-*.md")), ids=lambda path: path.stem)
+def test_every_pass_says_what_becomes_of_what_and_when_it_refuses(page: pathlib.Path) -> None:
+    text = page.read_text(encoding="utf-8").partition("## Exactness")[0]
+    assert "**Given**" in text
+    assert "**Result**" in text
+    assert re.search(r"\bRefuses\s", text)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_and_their_fragments_resolve(document: pathlib.Path) -> None:
     prose = FENCED.sub("", document.read_text(encoding="utf-8"))

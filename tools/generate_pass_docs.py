@@ -26,6 +26,7 @@ WINGS = {
     "cleanup": "Removing what nothing needs",
     "fold": "Computing beforehand",
     "functions": "Functions",
+    "control": "Control flow",
     "shapes": "Shapes",
     "rename": "Names, devices and attributes",
 }
