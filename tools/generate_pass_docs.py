@@ -25,6 +25,7 @@ BUILT_IN = "graphopt.passes."
 WINGS = {
     "cleanup": "Removing what nothing needs",
     "fold": "Computing beforehand",
+    "freeze": "Variables",
     "functions": "Functions",
     "control": "Control flow",
     "shapes": "Shapes",
