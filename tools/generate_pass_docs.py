@@ -38,6 +38,7 @@ EXACTNESS = {
 }
 EXAMPLES = (  # a use with options, for passes that have some
     "fold-constants{max-bytes=65536}",
+    'freeze-variables{names=["dense/*"]}',
     "inline-functions{levels=1}",
     "merge-duplicates{constants=false}",
     "remove-attribute{attribute=_class}",
