@@ -17,6 +17,9 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 # Read by TensorFlow when it is imported, hence before anything can import it.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+    "TF_ENABLE_ONEDNN_OPTS", "1"
+)  # one set of kernels for all tests, whoever imports TensorFlow first
 
 ROOT = pathlib.Path(__file__).parent.resolve()
 # `python -m pytest` puts the root on the path, where the folder graphopt/ would hide the installed package.
