@@ -100,9 +100,13 @@ def name_unknown_dimensions(graph: Graph) -> None:
     for value in graph.inputs:
         dims = value.type.shape.dims
         if dims is not None and None in dims:
-            base = re.sub(r"\W", "_", value.name)
-            named = [symbol(f"{base}_{axis}") if dim is None else dim for axis, dim in enumerate(dims)]
+            named = [symbol(dimension_name(value, axis)) if dim is None else dim for axis, dim in enumerate(dims)]
             value.type = value.type.with_shape(Shape(named))
+
+
+def dimension_name(value: Value, axis: int) -> str:
+    """What the unknown dimension `axis` of an input is called."""
+    return re.sub(r"\W", "_", value.name) + f"_{axis}"
 
 
 class Inference:

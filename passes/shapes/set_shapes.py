@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import Graph
-from graphopt.ir.infer import forget_shapes, infer_model, name_unknown_dimensions
+from graphopt.ir.infer import dimension_name, forget_shapes, infer_model, name_unknown_dimensions
 from graphopt.ir.model import Model
 from graphopt.ir.types import Shape
 from graphopt.ir.value import Value
@@ -77,6 +77,8 @@ class SetShapes(Pass):
             if not equals or not number.isdecimal():
                 raise UsageError(f"set-shapes: '{printable(entry)}' is not of the form name=number")
             if name not in known:
+                if _is_set_already(graph, name, int(number)):
+                    continue
                 raise UsageError(f"set-shapes: there is no dimension '{printable(name)}'{suggestion(name, known)}")
             numbers[name] = int(number)
         return numbers
@@ -96,6 +98,15 @@ class SetShapes(Pass):
         value.node.attrs.pop("_output_shapes", None)
         context.rewrote(self.name, added=(value.node,))
         return True
+
+
+def _is_set_already(graph: Graph, name: str, number: int) -> bool:
+    """The dimension that was called `name` while it was unknown has this number."""
+    for value in graph.inputs:
+        for axis, dim in enumerate(value.shape.dims or ()):
+            if name == dimension_name(value, axis):
+                return dim == number
+    return False
 
 
 def _written(dim: Dim) -> Dim:
