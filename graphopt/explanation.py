@@ -14,7 +14,7 @@ from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.catalog import find_pass, pass_names
 from graphopt.passes.patterns import build_pattern, root_operators
 from graphopt.passes.report import RewriteLog
-from graphopt.passes.rewriter import RewritePass, explain
+from graphopt.passes.rewriter import explain
 from graphopt.passes.rule import Rule
 
 SCHEMA = "graphopt/why/v1"
@@ -54,12 +54,11 @@ def _find(name: str) -> tuple[type[Pass] | None, list[Rule]]:
     """The pass called so with its rules, or one rule of any pass."""
     if name in pass_names():
         cls = find_pass(name)
-        return cls, list(cls().make_rules()) if issubclass(cls, RewritePass) else []
+        return cls, list(cls().make_rules())
     known: dict[str, Rule] = {}
     for pass_name in pass_names():
         cls = find_pass(pass_name)
-        if issubclass(cls, RewritePass):
-            known.update((rule.name, rule) for rule in cls().make_rules())
+        known.update((rule.name, rule) for rule in cls().make_rules())
     if name not in known:
         hint = close_names(name, (*known, *pass_names())) or "; `graphopt passes` lists the passes"
         raise UsageError(f"there is no rule or pass '{printable(name)}'{hint}")

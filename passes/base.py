@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -102,6 +102,10 @@ class Pass:
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Rewrite one graph in place."""
         raise TypeError(f"{type(self).__name__} defines neither run nor run_graph")
+
+    def make_rules(self) -> Sequence[Any]:
+        """The rewrite rules that the pass applies, if it is made of rules; for those who ask why one did or did not."""
+        return ()
 
     @classmethod
     def options(cls) -> Iterator[dataclasses.Field[Any]]:

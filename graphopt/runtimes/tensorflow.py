@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,10 +32,28 @@ def import_tensorflow() -> Any:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import tensorflow
+        with _quiet_import():
+            import tensorflow
     except ImportError as error:
         raise UsageError(f"this needs TensorFlow ({error}): {INSTALL}") from error
     return tensorflow
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print while loading, at any log level, off the terminal."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class TensorFlowRuntime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from graphopt.passes.fold.batch_norm_rules import (
     MergeScalesAndOffsets,
 )
 from graphopt.passes.rewriter import apply_rules
+from graphopt.passes.rule import Rule
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class FoldBatchNorms(Pass):
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     after: ClassVar[tuple[str, ...]] = ("infer-shapes", "fold-constants")
+
+    def make_rules(self) -> Sequence[Rule]:
+        """All rules, with no bound on the size of constants."""
+        limit = PassContext().max_constant_bytes
+        return [FoldIntoWeights(limit), FoldIntoNextWeights(limit), ExpandBatchNorm(), MergeScalesAndOffsets()]
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Fold until nothing more can be; then write what is left in its shortest form."""
