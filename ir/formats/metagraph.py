@@ -25,12 +25,13 @@ from graphopt.ir.formats.sniff import is_text
 from graphopt.ir.formats.tensor_proto import TensorReader
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model, Signature, variable_name
-from graphopt.ir.tensors import Mapping
+from graphopt.ir.tensors import Mapping, Tensor
 from graphopt.ir.value import Node, Value
 
 METADATA = "metagraph"  # key of `Model.metadata` for what a MetaGraph carries
 INITIALISER, TRAINER = "__saved_model_init_op", "__saved_model_train_op"  # signatures that name an operation
 INITIALISERS = ("saved_model_main_op", "legacy_init_op")  # collections that do
+CONTEXTS = ("cond_context", "while_context")  # collections that name nodes of v1 control flow, nested
 TRAINABLE, ASSETS, TABLES = "trainable_variables", "saved_model_assets", "table_initializer"
 
 
@@ -51,6 +52,12 @@ class Carried:
         self.root = ""  # folder of the SavedModel it was read from
         self.calls: dict[str, str] = {}  # signature -> concrete function that it calls
         self.arguments: dict[str, int] = {}  # concrete function -> number of its arguments
+        self.bound: dict[str, Tensor | None] = {}  # variable -> the value it came with
+        self.names: tuple[str, ...] = ()  # of all nodes, where collections name nodes in ways not looked into
+
+    def has_all_names(self, graph: Graph) -> bool:
+        """The graph still has every node that it came with."""
+        return all(graph.find(name) is not None for name in self.names)
 
 
 def load_metagraph(path: str | os.PathLike[str], *, verify: bool = True) -> Model:
@@ -90,6 +97,9 @@ def model_of(mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *
             bind(model, checkpoint, restore=restore, objects=carried.objects, verify=verify)
         initialised(model, [model.graph.node(name) for name in carried.initialisers])
         _mark_trainable(model, carried)
+        carried.bound = {name: variable.value for name, variable in model.variables.items()}
+        if any(key in meta.collections for key in CONTEXTS):
+            carried.names = tuple(node.name for node in model.graph)
     except MalformedError as error:
         raise error.located(mapping.path) from None
     return model
