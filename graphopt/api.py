@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -104,18 +105,29 @@ def optimize(
         raise UsageError(f"check '{printable(str(check))}' is not one of {', '.join(CHECKS)}")
     if data is not None and check != "numeric":
         raise UsageError("data are only used by numeric checks: add check='numeric'")
-    chosen = preset(pipeline) if passes is None else passes
+    if passes is None:
+        preset(pipeline)  # a name there is not is reported before anything is read
     with garbage_held():
         model = sources.read(source, inputs=inputs, outputs=outputs).model
         manager = PassManager(
-            chosen,
+            pipeline if passes is None else passes,
             exactness=exactness_named(exactness),
             fast_math=fast_math,
             verify_each=check != "off",
             journal=journal,
             progress=progress,
+            oracle=_shape_oracle(),
         )
         return run(model, manager, numeric=check == "numeric", data=data, runtime=runtime)
+
+
+def _shape_oracle() -> Any:
+    """TensorFlow's own inference for operators that the table does not cover, where it is loaded anyway."""
+    if "tensorflow" not in sys.modules:
+        return None
+    from graphopt.runtimes.tensorflow import tensorflow_shape_oracle
+
+    return tensorflow_shape_oracle()
 
 
 def run(model: Model, manager: PassManager, *, numeric: bool = False, data: Any = None, runtime: Any = None) -> Result:

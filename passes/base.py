@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from graphopt.ir.errors import Error
 from graphopt.ir.graph import Graph
+from graphopt.ir.infer_nodes import Oracle
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node
 from graphopt.passes.report import Rewrite, RewriteLog
@@ -35,7 +36,8 @@ class PassContext:
     """What a running pass may consult, and where it reports.
 
     `exactness` is the highest class the user allows and `fast_math` gives up NaN and Inf semantics. `limit` stops
-    all rewriting after that many rewrites (for bisection). `max_constant_bytes` bounds any one new constant.
+    all rewriting after that many rewrites (for bisection). `max_constant_bytes` bounds any one new constant. `oracle`
+    gives the types of nodes whose operators the table does not cover.
     """
 
     exactness: Exactness = Exactness.REASSOCIATING
@@ -44,6 +46,7 @@ class PassContext:
     max_constant_bytes: int = 1 << 30
     log: RewriteLog = field(default_factory=RewriteLog)
     pass_name: str = ""
+    oracle: Oracle | None = None
 
     def allows(self, rule: str, exactness: Exactness = Exactness.EXACT) -> bool:
         """May `rule` rewrite once more? Every rewrite asks first."""

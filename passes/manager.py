@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphopt.ir.errors import CheckError, Error, GraphError, UsageError, VerificationError, printable
+from graphopt.ir.infer_nodes import Oracle
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.verifier import problems, verify
@@ -36,6 +37,7 @@ class PassManager:
 
     `rounds` bounds how often the pipeline is gone through: after the first time, a pass runs again only if another has
     changed something since. By default a preset has `PRESET_ROUNDS`, and what is spelled out runs once as written.
+    `oracle` gives the types of nodes whose operators the table does not cover.
     """
 
     passes: str | Pass | Sequence[str | Pass] = "inference"
@@ -47,6 +49,7 @@ class PassManager:
     progress: Progress | None = None
     max_constant_bytes: int = 1 << 30
     rounds: int | None = None
+    oracle: Oracle | None = None
 
     def __post_init__(self) -> None:
         self.pipeline: tuple[Pass, ...] = resolve_pipeline(self.passes)
@@ -135,7 +138,7 @@ class PassManager:
 
     def _context(self, item: Pass, journal: list[Rewrite] | None = None, limit: int | None = None) -> PassContext:
         return PassContext(
-            self.exactness, self.fast_math, limit, self.max_constant_bytes, RewriteLog(journal), item.name
+            self.exactness, self.fast_math, limit, self.max_constant_bytes, RewriteLog(journal), item.name, self.oracle
         )
 
     @contextmanager

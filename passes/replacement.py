@@ -8,6 +8,7 @@ from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function
 from graphopt.ir.ops import Trait, traits_of
+from graphopt.ir.types import dereferenced
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import PassError
 from graphopt.passes.frames import frame_anchors, has_v1_control_flow
@@ -39,7 +40,7 @@ def check_values(rule: Rule, root: Node, values: Sequence[Value | None]) -> None
                 "value of the graph"
             )
         known = old.dtype.code and new.dtype.code
-        if (known and old.dtype is not new.dtype) or old.shape.merged(new.shape) is None:
+        if (known and dereferenced(old.dtype) is not dereferenced(new.dtype)) or old.shape.merged(new.shape) is None:
             raise PassError(
                 f"rule '{rule.name}' would replace '{printable(old.name)}' of type {old.type} by a value of type "
                 f"{new.type}"
@@ -56,6 +57,8 @@ def replace_root(root: Node, match: Match, values: Sequence[Value | None], edit:
             return f"nothing replaces its output {old.index}, which is in use"
         if old.is_input:
             return "it is an input of the graph"
+        if new is not None and dereferenced(new.dtype) is not new.dtype and old.dtype is not new.dtype:
+            return f"'{printable(new.name)}' is a reference"
         named = new is not None and new.node in fresh and _carries_name(old, new, heir)
         if new is not None and old.is_output and old.index and not named:
             return f"its output '{printable(old.name)}' is an output of the graph"

@@ -27,12 +27,14 @@ class Rule:
     `pattern(self, tf, x, …)` returns the pattern. `grow(match)` may take in what a pattern cannot say: chains of any
     length, trees. `check(match)` returns None or the reason for refusing.
     `rewrite(match, edit)` builds the replacement with `edit` and returns a value for each output of the root (one
-    value if the root has one output), or None to leave everything as it is. `keeps_interior` says that the rule is
-    also worth applying where an intermediate is read by others and therefore stays.
+    value if the root has one output), or None to leave everything as it is. `fast_math` marks a rule that may lose
+    NaN and Inf: it runs only where the user gave them up. `keeps_interior` says that the rule is also worth applying
+    where an intermediate is read by others and therefore stays.
     """
 
     name: ClassVar[str] = ""
     exactness: ClassVar[Exactness] = Exactness.EXACT
+    fast_math: ClassVar[bool] = False
     keeps_interior: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:

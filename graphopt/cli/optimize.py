@@ -57,8 +57,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
         check_output(options.journal, options.force, options.model)
     started = time.perf_counter()
     with Progress(sys.stderr, enabled=not options.quiet) as progress:
+        if options.passes is None:
+            preset(options.pipeline)  # a name there is not is reported before anything is read
         manager = PassManager(
-            preset(options.pipeline) if options.passes is None else options.passes,
+            options.pipeline if options.passes is None else options.passes,
             exactness=api.exactness_named(options.exactness or "reassociating"),
             fast_math=options.fast_math,
             verify_each=options.check != "off",

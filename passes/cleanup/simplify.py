@@ -28,9 +28,10 @@ class Simplify(RewritePass):
 
         %y = tf.Add(%x, %five)
 
-    NaN and Inf come out as before: `x * 0` stays. Exact rules drop `x * 1`, `x - 0`, double negation, reshapes,
-    transposes, casts, pads, slices and selections that change nothing. Reassociating ones combine constants that
-    meet in a chain of sums or products, divide by multiplying with an inverse, and drop `x + 0`.
+    NaN and Inf come out as before: `x * 0` and `x - x` stay, unless fast math is asked for. Exact rules drop `x * 1`,
+    `x - 0`, double negation, and reshapes, transposes, casts, pads, slices and selections that change nothing.
+    Reassociating ones combine constants that meet in a chain of sums or products, divide by multiplying with an
+    inverse, and drop `x + 0`.
 
     Refuses to drop an operand that may widen the shape, to drop a reshape whose shapes are not known to be equal,
     and to pass through a type that does not hold every value.

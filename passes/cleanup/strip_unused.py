@@ -125,7 +125,7 @@ def parse_shape(text: str) -> Shape:
 def make_placeholder(graph: Graph, node: Node, wanted: TensorType) -> None:
     """Turn `node` into a placeholder of the same name, read by whoever read its first output."""
     for extra in node.outputs[1:]:
-        if extra.use_count or extra.is_output:
+        if extra.use_count or extra.is_output or extra.is_input:
             raise UsageError(f"strip-unused: '{printable(extra.name)}' is still read; cut at a node with one output")
     node.op = "tf.Placeholder"
     node.attrs = {"dtype": wanted.dtype, "shape": wanted.shape}

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphopt.ir.errors import Error
+from graphopt.ir.infer_nodes import NONSENSE
 from graphopt.ir.known import PASS_THROUGH, known_tensor
 from graphopt.ir.ops import attributes, find
 from graphopt.ir.value import Node, Value
@@ -213,8 +215,11 @@ def _evaluated(value: Value) -> Array | None:
         operands = [
             results[item.node] if (held := known_tensor(item)) is None else held.numpy() for item in _read(node)
         ]
-        with np.errstate(all="ignore"):
-            result = np.asarray(operator.evaluate(attributes(node), *operands))
+        try:
+            with np.errstate(all="ignore"):
+                result = np.asarray(operator.evaluate(attributes(node), *operands))
+        except (Error, *NONSENSE):  # TensorFlow would refuse it as well
+            return None
         if result.nbytes > VECTOR_BYTES:
             return None
         results[node] = result

@@ -135,6 +135,53 @@ class LogicalNeutral(_Neutral):
         return Either((tf.LogicalAnd(x, true), tf.LogicalOr(x, false)))
 
 
+class MultiplyByZero(Rule):
+    """`x * 0` is 0 with fast math; NaN and Inf are lost."""
+
+    fast_math: ClassVar[bool] = True
+
+    def pattern(self, tf: Dialect, x: Wildcard, zero: Wildcard) -> Pattern:
+        """Either operand order."""
+        return tf.Mul(x, known(zero, is_every(0)))
+
+    def check(self, match: Match) -> str | None:
+        """The result must have a shape to write down."""
+        if match.root.output.shape.static is None:
+            return f"its shape {match.root.output.shape} is not static"
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """A constant of zeros."""
+        return _zeros(match, edit)
+
+
+class SubtractItself(Rule):
+    """`x - x` is 0 with fast math; NaN and Inf are lost."""
+
+    fast_math: ClassVar[bool] = True
+
+    def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
+        """The same value twice."""
+        return tf.Sub(x, x)
+
+    def check(self, match: Match) -> str | None:
+        """The result must have a shape to write down."""
+        if match.root.output.shape.static is None:
+            return f"its shape {match.root.output.shape} is not static"
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """A constant of zeros."""
+        return _zeros(match, edit)
+
+
+def _zeros(match: Match, edit: Editor) -> Value:
+    output = match.root.output
+    shape = output.shape.static
+    assert shape is not None
+    return edit.hold(RepeatedTensor(np.zeros(1, output.dtype.numpy), output.dtype, shape))
+
+
 def _operators_with(trait: Trait) -> tuple[str, ...]:
     """TensorFlow's operators of one operand that have `trait` and no attributes but the element type."""
     return tuple(name.partition(".")[2] for name in declared_with(trait) if _has_one_operand(name))
@@ -381,4 +428,6 @@ ARITHMETIC_RULES: tuple[type[Rule], ...] = (
     DivideByConstant,
     MultiplyConstants,
     AddConstants,
+    MultiplyByZero,
+    SubtractItself,
 )

@@ -14,6 +14,8 @@ from graphopt.passes.patterns import ANY, Dialect, Either, Operation, Pattern, W
 from graphopt.passes.rule import Editor, Replacement, Rule
 from graphopt.passes.rules.arithmetic import same_shape
 
+RANK_LIMIT = 255  # dimensions beyond which TensorFlow has no tensors
+
 
 def _reshaping(tf: Dialect, x: Pattern) -> tuple[Operation, ...]:
     """Patterns of every operator that keeps the elements and their order."""
@@ -248,6 +250,11 @@ class PackOne(Rule):
     def pattern(self, tf: Dialect, x: Wildcard) -> Pattern:
         """One operand."""
         return tf.Pack(x, axis=_any)
+
+    def check(self, match: Match) -> str | None:
+        """The axis fits the type that axes have."""
+        axis = match.root.attr("axis", 0)
+        return None if type(axis) is int and -RANK_LIMIT <= axis < RANK_LIMIT else f"no tensor has an axis {axis}"
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """An `ExpandDims`."""

@@ -31,7 +31,7 @@ class InferShapes(Pass):
 
     def run(self, model: Model, context: PassContext) -> None:
         """Refine the types of all values in place."""
-        outcome = infer_model(model, fresh_symbols=True)
+        outcome = infer_model(model, fresh_symbols=True, oracle=context.oracle)
         for note in outcome.notes:
             context.log.note(note)
         if outcome.changed:
