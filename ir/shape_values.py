@@ -144,8 +144,8 @@ def _checked(array: Any, dtype: DType) -> Array | None:
         return None
     if array.dtype != object or not dtype.is_integer:
         return array if array.dtype == dtype.numpy else None
-    limits = np.iinfo(dtype.numpy)
-    items = [item if type(item) is not int or limits.min <= item <= limits.max else None for item in array.flat]
+    low, high = (-(1 << dtype.bits - 1), 1 << dtype.bits - 1) if dtype.kind == "int" else (0, 1 << dtype.bits)
+    items = [item if type(item) is not int or low <= item < high else None for item in array.flat]
     if all(type(item) is int for item in items):
         return np.array(items, dtype=dtype.numpy).reshape(array.shape)
     return object_array(items, array.shape) if dtype.bits >= 32 else None
