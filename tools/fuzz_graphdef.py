@@ -1,4 +1,4 @@
-"""Mutants of GraphDefs through reader and passes: none may crash, hang, take memory out of proportion or fail uncleanly.
+"""Mutants of GraphDefs through reader and passes: none may crash, hang, take undue memory or fail uncleanly.
 
     python tools/fuzz_graphdef.py bytes --count 100000 --state fuzz/bytes.json --findings fuzz/findings
     python tools/fuzz_graphdef.py structure --count 10000 --state fuzz/structure.json --findings fuzz/findings
@@ -82,8 +82,8 @@ def examine(mutant: Mutant, optimise: bool) -> Outcome:
             return Outcome(kinds.get(type(error), "usage"))
         if stage == "optimise" and isinstance(error, ResourceError):
             return Outcome("resource")
-        if stage == "optimise" and type(error) is UsageError and (mutant.inputs or mutant.outputs):
-            return Outcome("usage")  # what was named cannot be an input or output
+        if stage == "optimise" and type(error) is UsageError:
+            return Outcome("usage")  # something cannot be an input or output
         return unclean(stage, error)
     except BaseException as error:
         return unclean(stage, error)

@@ -1,4 +1,4 @@
-"""Byte mutants of serialised messages: blind edits, and edits of protobuf fields that keep what stands around them valid.
+"""Byte mutants of serialised messages: blind edits, and edits of fields that keep what stands around them valid.
 
 Its own small parser, so that a fault of the reader under test is not repeated here.
 """
@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 NUMBERS = (0, 1, 2, 3, 7, 100, 101, 127, 128, 255, 256, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40,
            1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)  # fmt: skip
-TEXTS = (b"", b"^", b"^a", b":", b"a:0", b"a:1", b"a:65536", b"a:9999999999", b"x" * 300, b"x" * 70000, b"\xff\xfe", b"\0",
-         b"\xe2\x80\xae", b"\x1b[2J", b"_Arg", b"Const", b"NoOp", b"Identity", b"NextIteration", b"value", b"dtype", b"T", b"N")  # fmt: skip
+TEXTS = (b"", b"^", b"^a", b":", b"a:0", b"a:1", b"a:65536", b"a:9999999999", b"x" * 300, b"x" * 70000, b"\xff\xfe",
+         b"\0", b"\xe2\x80\xae", b"\x1b[2J", b"_Arg", b"Const", b"NoOp", b"Identity", b"NextIteration", b"value",
+         b"dtype", b"T", b"N")  # fmt: skip
 LIMIT = 1 << 18  # bytes of a mutant
 
 
@@ -83,7 +84,8 @@ class ByteMutator:
             self.flip, self.flip, self.put, self.cut_out, self.insert, self.truncate, self.splice, self.exchange,
         )  # fmt: skip
         self.structured: tuple[Callable[[random.Random, bytes, list[Field]], bytes], ...] = (
-            self.drop, self.duplicate, self.swap, self.renumber, self.tweak, self.tweak, self.lie, self.transplant, self.nest,
+            self.drop, self.duplicate, self.swap, self.renumber, self.tweak, self.tweak, self.lie,
+            self.transplant, self.nest,
         )  # fmt: skip
 
     def choose(self, rng: random.Random) -> bytes:

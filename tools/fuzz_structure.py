@@ -1,4 +1,4 @@
-"""Structural mutants of GraphDefs: nodes dropped, duplicated, rewired and retyped; attributes, functions and versions edited.
+"""Structural mutants of GraphDefs: nodes dropped, duplicated, rewired, retyped; attributes and functions edited.
 
 Mutants are messages of the project's own protobuf classes, so no TensorFlow is needed. Most of them still load.
 """
@@ -33,10 +33,14 @@ NUMBERS = (
 DIMS = (-2, -1, -1, 0, 1, 1, 2, 3, 5, 64, 1 << 20, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1)
 TYPES = (0, 1, 1, 2, 3, 3, 4, 6, 7, 8, 9, 10, 14, 19, 20, 21, 23, 24, 29, 31, 33, 101, 103)
 PORTS = ("", "", ":0", ":1", ":2", ":31", ":65535", ":65536", ":output:0", ":y:0", ":z:0")
-SPECIAL = ("Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond", "Placeholder", "Const", "NoOp", "IdentityN",
-           "PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case", "SymbolicGradient", "Identity", "Reshape",
-           "Shape", "Fill", "Range", "Tile", "Pack", "Unpack", "Split", "ConcatV2", "StridedSlice", "Pad", "Cast", "Add", "Mul",
-           "Conv2D", "MatMul", "BiasAdd", "FusedBatchNormV3", "Transpose", "Squeeze", "VarHandleOp", "ReadVariableOp", "Einsum")  # fmt: skip
+SPECIAL = tuple(
+    """
+    Switch Merge Enter Exit NextIteration LoopCond Placeholder Const NoOp IdentityN PartitionedCall
+    StatefulPartitionedCall If While Case SymbolicGradient Identity Reshape Shape Fill Range Tile Pack Unpack
+    Split ConcatV2 StridedSlice Pad Cast Add Mul Conv2D MatMul BiasAdd FusedBatchNormV3 Transpose Squeeze
+    VarHandleOp ReadVariableOp Einsum
+    """.split()  # noqa: SIM905
+)
 Message = Any
 
 
@@ -68,8 +72,8 @@ class StructureMutator:
             self.retype, self.change_operator, self.reorder,
             self.edit_attribute, self.edit_attribute, self.edit_attribute, self.drop_attribute, self.copy_attribute,
             self.edit_tensor, self.edit_tensor, self.edit_tensor, self.reshape, self.reshape,
-            self.declare_shapes, self.edit_function, self.edit_function, self.edit_library, self.edit_versions, self.call,
-            self.annotate,
+            self.declare_shapes, self.edit_function, self.edit_function, self.edit_library, self.edit_versions,
+            self.call, self.annotate,
         )  # fmt: skip
 
     def mutant(self, rng: random.Random) -> Mutant:

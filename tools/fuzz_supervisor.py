@@ -102,9 +102,10 @@ class Supervisor:
                 since, at = time.monotonic(), self.cells[INDEX]
             allowed = max(self.cells[ALLOWED], int(SECONDS * 1e6))
             spent = _cpu_microseconds(child) - self.cells[STARTED]
-            if spent > 2 * allowed + 1_000_000 or time.monotonic() - since > allowed / 1e6 * WALL_FACTOR:
-                if self.cells[INDEX] == at:
-                    os.kill(child, signal.SIGKILL)
+            waited = time.monotonic() - since
+            is_late = spent > 2 * allowed + 1_000_000 or waited > allowed / 1e6 * WALL_FACTOR
+            if is_late and self.cells[INDEX] == at:
+                os.kill(child, signal.SIGKILL)
 
     def _death(self, status: int) -> Outcome:
         code = os.waitstatus_to_exitcode(status)
