@@ -251,4 +251,6 @@ def _same(left: Any, right: Any) -> bool:
     """Equal and of the same kind: 1, 1.0 and True are three different attribute values."""
     if isinstance(left, float) and isinstance(right, float):
         return left == right
+    if type(left) is tuple and type(right) is tuple:
+        return len(left) == len(right) and all(map(_same, left, right))
     return type(left) is type(right) and bool(left == right)
