@@ -103,6 +103,8 @@ def _apply_first(node: Node, rules: Sequence[IndexedRule], context: PassContext)
             continue
         if isinstance(grown, str):
             context.refused(rule.name, node, grown)
+        elif rule.fast_math and not context.fast_math:
+            context.refused(rule.name, node, "it may lose NaN and Inf, and fast math was not asked for")
         elif context.allows(rule.name, rule.exactness):
             affected = _rewrite(rule, grown, context)
             if affected is not None:
