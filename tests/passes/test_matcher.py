@@ -189,7 +189,8 @@ def test_true_is_neither_1_nor_1_point_0(expected: Any, matches: bool) -> None:
 @pytest.mark.parametrize(
     ("expected", "matches"),
     [
-        ([1, 2, 2, 1], True), ((1, 2, 2, 1), True), ([1, 2, 2], False), ([True, 2, 2, True], False), ([1.0, 2, 2, 1], False),
+        ([1, 2, 2, 1], True), ((1, 2, 2, 1), True), ([1, 2, 2], False), ([True, 2, 2, True], False),
+        ([1.0, 2, 2, 1], False),
         (lambda strides: strides[1] == 2, True),
     ],
 )  # fmt: skip

@@ -47,7 +47,9 @@ def test_attributes_not_mentioned_are_strict() -> None:
 
 
 def test_an_attribute_without_default_must_be_mentioned() -> None:
-    with pytest.raises(UsageError, match="pattern of tf.Conv2D: attribute 'strides' has no default; mention it or say"):
+    with pytest.raises(
+        UsageError, match=r"pattern of tf\.Conv2D: attribute 'strides' has no default; mention it or say"
+    ):
         build(lambda tf, x, w: tf.Conv2D(x, w, padding="SAME"))
 
 

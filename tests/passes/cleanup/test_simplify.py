@@ -200,8 +200,29 @@ def test_rules_apply(rule: str, before: str, after: str) -> None:
     assert report.rules.get(rule) == 1, report.rules
 
 
+FAST = {
+    "multiply-by-zero": [neg("tf.Mul(%x, %zero)"), neg("tf.Mul(%wide_zero, %x)"), neg("tf.Mul(%n, %zero)")],
+    "subtract-itself": [neg("tf.Sub(%x, %x)"), neg("tf.Sub(%n, %n)")],
+}
+IN_DOUBT = "it may lose NaN and Inf, and fast math was not asked for"
+
+
+@pytest.mark.parametrize("rule", FAST)
+def test_fast_math_gives_up_nan_and_inf(rule: str) -> None:
+    for body in FAST[rule]:
+        unknown = "its shape [?, 3] is not static" if "%n" in body else ""
+        _, report = check_pass("simplify", text(body), runtime=None)
+        assert [entry["reason"] for entry in report.refusals] == [unknown or IN_DOUBT]
+        model = parse_model(text(body))
+        report = run_pass(model, "simplify", fast_math=True)
+        assert report.rules == ({} if unknown else {rule: 1})
+        if not unknown:
+            held = model.graph.node("a").attrs["value"]
+            assert (held.splat(), held.shape) == (0.0, (5, 2, 3) if "wide" in body else (2, 3))
+
+
 def test_every_rule_has_a_case() -> None:
-    assert list(APPLIES) == [rule.name for rule in Simplify.rules]
+    assert [*APPLIES, *FAST] == sorted((rule.name for rule in Simplify.rules), key=[*APPLIES, *FAST].index)
 
 
 REFUSED = {
