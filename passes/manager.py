@@ -77,6 +77,7 @@ class PassManager:
     def _run_rounds(self, model: Model, report: RunReport, contracts: bool) -> None:
         """Go through the pipeline; then, round after round, through the passes that others gave new work."""
         size = report.nodes_before, report.bytes_before
+        latest: dict[int, PassReport] = {}
         pending = dict.fromkeys(range(len(self.pipeline)))
         for _ in range(self.rounds or 1):
             for place in sorted(pending):
@@ -89,10 +90,12 @@ class PassManager:
                 if entry.rewrites:
                     size = model.node_count, constant_bytes(model)
                 entry.nodes_after, entry.bytes_after = size
-                if place < len(report.passes):
-                    report.passes[place].add(entry)
-                else:
+                earlier = latest.get(place)
+                if earlier is not None:
+                    earlier.hand_over(entry)
+                if earlier is None or entry.rewrites:
                     report.passes.append(entry)
+                    latest[place] = entry
                 if entry.rewrites and item.gives_work:
                     pending.update(dict.fromkeys(other for other in range(len(self.pipeline)) if other != place))
             if not pending:

@@ -70,18 +70,18 @@ class PassReport:
         """Rewrites of all rules together."""
         return sum(self.rules.values())
 
-    def add(self, again: PassReport) -> None:
-        """Take in what the same pass did when it ran again. Its refusals replace the earlier ones."""
-        self.seconds += again.seconds
-        for rule, count in again.rules.items():
-            self.rules[rule] = self.rules.get(rule, 0) + count
-        self.refusals, self.notes = again.refusals, list(dict.fromkeys((*self.notes, *again.notes)))
-        self.nodes_after, self.bytes_after = again.nodes_after, again.bytes_after
+    def hand_over(self, again: PassReport) -> None:
+        """The same pass ran again. What it refuses now is all that it refuses; a run without rewrites adds its time."""
+        if again.rewrites:
+            self.refusals, again.notes = [], [note for note in again.notes if note not in self.notes]
+        else:
+            self.seconds += again.seconds
+            self.refusals, self.notes = again.refusals, list(dict.fromkeys((*self.notes, *again.notes)))
 
 
 @dataclass
 class RunReport:
-    """A whole run of a pass manager."""
+    """A whole run of a pass manager: a row for each pass, and another for each time it ran again and found more."""
 
     passes: list[PassReport] = field(default_factory=list)
     seconds: float = 0.0

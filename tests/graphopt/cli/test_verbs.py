@@ -41,6 +41,10 @@ def test_optimize_as_json(run_cli, example: str) -> None:
     assert report["report"]["schema"] == "graphopt/report/v1"
     assert report["report"]["nodes_before"] == 294
     assert report["verification"] is None
+    rows = report["report"]["passes"]
+    assert (rows[0]["nodes_before"], rows[-1]["nodes_after"]) == (294, report["report"]["nodes_after"])
+    for measure in ("nodes", "bytes"):  # each row says what its own run did, so it ends where the next begins
+        assert [row[f"{measure}_after"] for row in rows[:-1]] == [row[f"{measure}_before"] for row in rows[1:]]
 
 
 def test_optimize_with_numeric_checks(run_cli, example: str, tmp_path) -> None:
