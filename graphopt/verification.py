@@ -106,8 +106,16 @@ def engine_named(runtime: str | Runtime | None) -> Runtime:
     from graphopt.runtimes.base import get_runtime
 
     if runtime is None:
-        runtime = "tensorflow" if importlib.util.find_spec("tensorflow") is not None else "reference"
+        runtime = "tensorflow" if _has_tensorflow() else "reference"
     return get_runtime(runtime) if isinstance(runtime, str) else runtime
+
+
+def _has_tensorflow() -> bool:
+    """TensorFlow can be imported, as far as one can tell without doing it."""
+    try:
+        return importlib.util.find_spec("tensorflow") is not None
+    except (ImportError, ValueError):  # a finder that refuses it, or None in its place in sys.modules
+        return False
 
 
 def make_samples(model: Model, data: Any, random: int = SAMPLES, seed: int = 0) -> Samples:

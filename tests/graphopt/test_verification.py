@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -150,6 +151,22 @@ def test_data_without_samples_is_refused(affine) -> None:
 
 def test_the_default_runtime_is_tensorflow_where_it_is_installed(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert engine_named(None).name == "reference"
+
+
+class Refusing:
+    """A finder as those have who forbid an import: it raises."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow":
+            raise ModuleNotFoundError(name)
+
+
+def test_the_default_runtime_is_the_reference_where_tensorflow_cannot_be_imported(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert engine_named(None).name == "reference"
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.setattr("sys.meta_path", [Refusing(), *sys.meta_path])
     assert engine_named(None).name == "reference"
 
 
