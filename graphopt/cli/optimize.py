@@ -148,7 +148,8 @@ def summary(report: RunReport, source: str, output: str, size: int, seconds: flo
     """One line for the whole run."""
     from graphopt.ir.errors import printable
 
-    share = f" (-{100 * (1 - report.nodes_after / report.nodes_before):.0f}%)" if report.nodes_before else ""
+    changed = report.nodes_before and report.nodes_after != report.nodes_before
+    share = f" ({100 * (report.nodes_after / report.nodes_before - 1):+.0f}%)" if changed else ""
     before = f"{human_bytes(os.path.getsize(source))} -> " if os.path.isfile(source) else ""
     return (
         f"{printable(output)}: {report.nodes_before:,} -> {report.nodes_after:,} nodes{share}, "
