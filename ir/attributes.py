@@ -47,8 +47,8 @@ class SingleFloat(float):
         return self
 
 
-Scalar = Union[int, float, bool, bytes, DType, Shape, Tensor, FunctionRef, AttributePlaceholder, None]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
-Attribute = Union[Scalar, "tuple[Scalar, ...]"]  # noqa: UP007 (evaluated at run time on Python 3.10 as well)
+Scalar = Union[int, float, bool, bytes, DType, Shape, Tensor, FunctionRef, AttributePlaceholder, None]  # noqa: UP007
+Attribute = Union[Scalar, "tuple[Scalar, ...]"]
 Attributes = Mapping[str, Any]
 
 

@@ -2,7 +2,7 @@
 
     python tools/model_zoo.py [NAME ...]          # needs the extra `tensorflow`; a minute a model, kept afterwards
 
-Each model leaves `frozen.pb` (batch 1), `io.npz` (seeded inputs and TensorFlow's outputs) and `meta.json` (inputs,
+Each model leaves `frozen.pb` (batch 1), `saved_model/`, `io.npz` (seeded inputs and TensorFlow's outputs) and `meta.json` (inputs,
 outputs, operators Grappler leaves) in $GRAPHOPT_ZOO, by default ~/.cache/graphopt/zoo. Weights are random, batch
 norms fit the data (one forward pass in training mode at momentum 0), so that a wrong fold shows in the outputs.
 """
@@ -43,7 +43,7 @@ def folder_of(name: str) -> pathlib.Path:
 def ensure(name: str) -> pathlib.Path:
     """The folder of the model `name`, built in a process of its own if it is not there."""
     folder = folder_of(name)
-    if not (folder / "meta.json").exists():
+    if not (folder / "meta.json").exists() or not (folder / "saved_model").is_dir():
         subprocess.run([sys.executable, __file__, name], check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -136,6 +136,8 @@ def build(name: str) -> None:
     folder = folder_of(name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "frozen.pb").write_bytes(graph_def.SerializeToString())
+    spec = tf.TensorSpec((1, *samples.shape[1:]), name="x")
+    model.export(str(folder / "saved_model"), input_signature=[spec], verbose=False)
     np.savez(folder / "io.npz", **{"in|x": samples[:, None], f"out|{outputs[0]}": values})
     meta = {
         "inputs": ["x"],
