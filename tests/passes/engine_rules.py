@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
 from graphopt.ir.verifier import verify
@@ -29,6 +31,16 @@ class DropRelu(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Any:
         return match.root.input(0)
+
+
+class Doubled(Rule):
+    """`x + x` is `x * 2`."""
+
+    def pattern(self, tf: Any, x: Any) -> Any:
+        return tf.AddV2(x, x)
+
+    def rewrite(self, match: Match, edit: Editor) -> Any:
+        return edit.value("tf.Mul", match.x, edit.hold(np.array(2, np.float32), "two"))
 
 
 def run(text: str, *rules: Rule, sound: bool = True, **options: Any) -> tuple[Model, PassContext, int]:

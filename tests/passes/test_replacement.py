@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
-from engine_rules import AbsOfNeg, DropRelu, graph, reasons, run
+from engine_rules import AbsOfNeg, Doubled, DropRelu, graph, reasons, run
 
 from graphopt.passes import Editor, Match, Rule
 
@@ -185,16 +184,6 @@ graph @main(%x: float32[2, 3], %p: bool[]) -> (%y) {{
   %y = tf.Merge(%switch, %r) {{N = 2}}
 }}
 """
-
-
-class Doubled(Rule):
-    """`x + x` is `x * 2`."""
-
-    def pattern(self, tf: Any, x: Any) -> Any:
-        return tf.AddV2(x, x)
-
-    def rewrite(self, match: Match, edit: Editor) -> Any:
-        return edit.value("tf.Mul", match.x, edit.hold(np.array(2, np.float32), "two"))
 
 
 def test_new_constants_stay_in_the_branch_of_what_they_replace() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_rules import AbsOfNeg, DropRelu, graph, reasons, run
+from engine_rules import AbsOfNeg, Doubled, DropRelu, graph, reasons, run
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.text import parse_model, print_model
