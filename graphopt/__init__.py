@@ -23,6 +23,8 @@ _EXPORTS = {
     "diff": "graphopt.differences",
     "Difference": "graphopt.differences",
     "discover": "graphopt.discovery",
+    "freeze": "graphopt.freezing",
+    "Frozen": "graphopt.freezing",
     "inspect": "graphopt.inspection",
     "random_inputs": "graphopt.samples",
     "read_samples": "graphopt.samples",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from graphopt.api import Result, load, optimize, save
     from graphopt.differences import Difference, diff
     from graphopt.discovery import discover
+    from graphopt.freezing import Frozen, freeze
     from graphopt.inspection import inspect
     from graphopt.ir import (
         CheckError,
@@ -81,6 +84,7 @@ __all__ = [
     "Difference",
     "Error",
     "Exactness",
+    "Frozen",
     "Graph",
     "MalformedError",
     "Model",
@@ -98,6 +102,7 @@ __all__ = [
     "__version__",
     "diff",
     "discover",
+    "freeze",
     "inspect",
     "load",
     "optimize",

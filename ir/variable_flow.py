@@ -32,6 +32,7 @@ REFERENCE_CARRIERS = frozenset(
     f"tf.Ref{name}" for name in ("Identity", "Enter", "Exit", "Switch", "Merge", "NextIteration")
 )
 MERGES = frozenset({"tf.Merge", "tf.RefMerge"})
+ASSIGNS = frozenset({"tf.Assign", "tf.AssignVariableOp"})
 LOOPS = frozenset({"tf.While", "tf.StatelessWhile"})
 
 
@@ -80,19 +81,24 @@ class GraphFlow:
 
 
 class ModelFlow:
-    """All graphs of a model. `needed` are the nodes of the main graph that some output, input or target needs."""
+    """All graphs of a model. `needed` are the nodes of the main graph that some output, input or target needs, and
+    `initial` those that only the model's initialisers do: what they assign is a variable's value, not a change of it.
+    """
 
     def __init__(self, model: Model):
         self.model = model
         graph = model.graph
-        roots = [value.node for value in (*graph.outputs, *graph.inputs)] + list(graph.targets)
+        initialisers = initialisers_of(model)
+        roots = [value.node for value in (*graph.outputs, *graph.inputs)]
+        roots += [node for node in graph.targets if node not in initialisers]
         self.needed = reachable(roots) if graph.outputs or graph.targets else dict.fromkeys(graph)
+        self.initial = {node: None for node in reachable(initialisers) if node not in self.needed}
         self.flows: dict[Graph, GraphFlow] = {}
         self._in_progress: dict[Graph, None] = {}
         self.order = self._callees_first()
         for function in self.order:
             self.flows[function] = self._flow(function, None)
-        self.main = self.flows[graph] = self._flow(graph, self.needed)
+        self.main = self.flows[graph] = self._flow(graph, {**self.needed, **self.initial})
 
     # What became of the variables -----------------------------------------------------------------------------
 
@@ -184,7 +190,7 @@ class ModelFlow:
         users = dict.fromkeys(user for value in flow.tokens for user in value.users)
         calling = [node for node in graph if node.op in CALL_FORMS or node.op_type in self.model.functions]
         for node in dict.fromkeys((*users, *calling)):
-            if needed is None or node in needed:
+            if needed is None or (node in needed and not self.is_initialisation(node)):
                 for token, offence in self.offences_at(flow, node):
                     flow.offences.setdefault(token, offence)
                 for tokens in self.joins_at(flow, node):
@@ -228,6 +234,10 @@ class ModelFlow:
         if node.op in MERGES:
             return [union(operands)]
         return [operands[0]] * len(node.outputs)
+
+    def is_initialisation(self, node: Node) -> bool:
+        """`node` gives a variable its value before anything runs, and is run for nothing else."""
+        return node in self.initial and node.op in ASSIGNS
 
     def offences_at(self, flow: GraphFlow, node: Node) -> Iterator[tuple[Token, Offence]]:
         """What `node` does to what its operands stand for, and its callees do."""
@@ -316,6 +326,13 @@ class ModelFlow:
                 if called is not None and called not in open_:
                     stack.append(called)
         return list(done)
+
+
+def initialisers_of(model: Model) -> dict[Node, None]:
+    """Targets of the main graph that are run once, before anything else, where the format says which are."""
+    names = getattr(model.metadata.get("metagraph"), "initialisers", ())
+    nodes = (model.graph.find(name) for name in names)
+    return {node: None for node in nodes if node is not None and node in model.graph.targets}
 
 
 def _takes_reference(node: Node, place: int) -> bool:

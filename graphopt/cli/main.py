@@ -24,6 +24,7 @@ class Verb(NamedTuple):
 VERBS = {
     "inspect": Verb("graphopt.cli.inspect", "signatures and why, operators, parameters, bytes, dynamic shapes"),
     "optimize": Verb("graphopt.cli.optimize", "run a pipeline of passes over a model and write the result"),
+    "freeze": Verb("graphopt.cli.freeze", "make constants of variables: a SavedModel in, one graph out"),
     "print": Verb("graphopt.cli.print", "the model as readable text"),
     "passes": Verb("graphopt.cli.passes", "the passes and pipelines there are; one of them in full"),
     "verify": Verb("graphopt.cli.verify", "compare what two models compute"),

@@ -83,7 +83,7 @@ def _doomed(flow: ModelFlow, selection: Selection) -> dict[Node, None]:
     doomed: dict[Node, None] = {}
     users = dict.fromkeys(user for value in main.tokens for user in value.users)
     for node in users:
-        if node in flow.needed:
+        if node in flow.needed or (node in flow.initial and not flow.is_initialisation(node)):
             continue
         joins = flow.joins_at(main, node)
         mixed = any(len({token in frozen for token in tokens}) == 2 for tokens in joins)
@@ -100,9 +100,16 @@ def _doomed(flow: ModelFlow, selection: Selection) -> dict[Node, None]:
 
 
 def _remove(model: Model, doomed: dict[Node, None]) -> None:
-    """Remove nodes; what waited for one waits for it no longer."""
+    """Remove nodes; what waited for one waits for it no longer, and a target does nothing from now on."""
+    targets = [node for node in doomed if node in model.graph.targets]
+    for node in targets:
+        node.set_inputs(())
+        node.op, node.attrs, node.extras = "tf.NoOp", {}, None
+        del doomed[node]
     for node in doomed:
         for user in node.control_users:
             if user not in doomed:
                 user.remove_control_input(node)
     model.graph.remove_all(doomed)
+    for node in targets:
+        node.outputs.clear()
