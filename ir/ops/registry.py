@@ -1,11 +1,8 @@
 """The operator table: what is known of each operator beyond its interface.
 
-A family module (`tf_math`, `tf_array`, …) declares its operators with
+A family module (`tf_elementwise`, `tf_array`, …) declares its operators, one or several that behave alike, with
 
-    @operator("Conv2D", traits=...)          # or several names at once
-    def _(op: Operator) ...                  # not needed: `shape` and `evaluate` are given as keywords
-
-    register("tf.Relu", traits=ELEMENTWISE, shape=same_as_input, evaluate=lambda attrs, x: np.maximum(x, 0))
+    register("tf.Relu", traits=ELEMENTWISE, shape=same_as(0), evaluate=lambda attrs, x: np.maximum(x, 0))
 
 and every consumer (constant folding, shape inference, the reference runtime, rules) reads this one table.
 """
@@ -62,6 +59,7 @@ FAMILIES = (
     "graphopt.ir.ops.tf_control",
     "graphopt.ir.ops.tf_lists",
     "graphopt.ir.ops.tf_state",
+    "graphopt.ir.ops.tf_dataset",
     "graphopt.ir.ops.tf_string",
     "graphopt.ir.ops.tf_parsing",
     "graphopt.ir.ops.tf_random",
@@ -71,6 +69,7 @@ FAMILIES = (
     "graphopt.ir.ops.tf_sparse",
     "graphopt.ir.ops.tf_gradients",
     "graphopt.ir.ops.tf_training",
+    "graphopt.ir.ops.tflite",
 )
 
 
