@@ -29,6 +29,7 @@ _CATALOG: dict[str, str] = {
     "remove-unused-functions": "graphopt.passes.functions.remove_unused_functions:RemoveUnusedFunctions",
     "take-constant-branches": "graphopt.passes.control.take_constant_branches:TakeConstantBranches",
     "lower-control-flow": "graphopt.passes.control.lower_control_flow:LowerControlFlow",
+    "raise-control-flow": "graphopt.passes.control.raise_control_flow:RaiseControlFlow",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
     "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",
