@@ -160,6 +160,7 @@ def explain(rule: Rule, node: Node) -> str:
 def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | None:
     """Replace the match; returns nodes worth another look, or None if the rule left it after all."""
     root, graph = match.root, match.graph
+    name = root.name
     removed = tuple(match.nodes)
     edit = Editor(match)
     try:
@@ -187,6 +188,7 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
             affected[value.node] = None
     if not root.has_uses:
         graph.remove(root)  # even one with effects: replacing it is what the rule is for
+        root._name = name  # as the journal knows it; its replacement has the name now
     affected.update(dict.fromkeys(remove_dead(graph, (*match.interior, *producers))))
     edit.keep_variables()
     edit.claim_names()
