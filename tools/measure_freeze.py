@@ -1,4 +1,4 @@
-"""SavedModel to frozen, optimised graph: `graphopt freeze` + the inference pipeline against TensorFlow, whole processes.
+"""SavedModel to frozen, optimised graph: graphopt against TensorFlow's freezer and Grappler, whole processes.
 
     python tools/measure_freeze.py [--runs 5] [NAME ...]
 

@@ -2,9 +2,9 @@
 
     python tools/model_zoo.py [NAME ...]          # needs the extra `tensorflow`; a minute a model, kept afterwards
 
-Each model leaves `frozen.pb` (batch 1), `saved_model/`, `io.npz` (seeded inputs and TensorFlow's outputs) and `meta.json` (inputs,
-outputs, operators Grappler leaves) in $GRAPHOPT_ZOO, by default ~/.cache/graphopt/zoo. Weights are random, batch
-norms fit the data (one forward pass in training mode at momentum 0), so that a wrong fold shows in the outputs.
+Each model leaves `frozen.pb` (batch 1), `saved_model/`, `io.npz` (seeded inputs and TensorFlow's outputs) and
+`meta.json` (inputs, outputs, operators Grappler leaves) in $GRAPHOPT_ZOO, by default ~/.cache/graphopt/zoo. Weights
+are random, batch norms fit the data (one forward pass in training mode at momentum 0): a wrong fold shows.
 """
 
 from __future__ import annotations
