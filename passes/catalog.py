@@ -30,6 +30,7 @@ _CATALOG: dict[str, str] = {
     "take-constant-branches": "graphopt.passes.control.take_constant_branches:TakeConstantBranches",
     "lower-control-flow": "graphopt.passes.control.lower_control_flow:LowerControlFlow",
     "raise-control-flow": "graphopt.passes.control.raise_control_flow:RaiseControlFlow",
+    "unroll-loops": "graphopt.passes.control.unroll_loops:UnrollLoops",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
     "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",
