@@ -41,9 +41,9 @@ class Result(NamedTuple):
 def load(source: Any, *, inputs: Names = None, outputs: Names = None) -> Model:
     """Read a model.
 
-    `source` is a path (`.pb`, `.pbtxt`), bytes, a GraphDef, a `tf.Graph`, a ConcreteFunction, a Keras model, or a
-    `Model`, which is copied. Inputs and outputs are found unless the source names them; `inputs` and `outputs` name
-    them otherwise, with or without `:0`, and `Signature.reasons` says why each was chosen.
+    `source` is a path (`.pb`, `.pbtxt`, `.tflite`), bytes, a GraphDef, a `tf.Graph`, a ConcreteFunction, a Keras
+    model, or a `Model`, which is copied. Inputs and outputs are found unless the source names them; `inputs` and
+    `outputs` name them otherwise, with or without `:0`, and `Signature.reasons` says why each was chosen.
 
     Raises `MalformedError` for what is no model and `UsageError` for a name it does not have.
     """
@@ -52,13 +52,18 @@ def load(source: Any, *, inputs: Names = None, outputs: Names = None) -> Model:
 
 
 def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write `model` to `path`: text for `.pbtxt`, binary for anything else.
+    """Write `model` to `path`: TFLite for `.tflite`, otherwise a GraphDef, text for `.pbtxt`.
 
     The file is complete or not there at all. Raises `UsageError` where `path` exists, unless told to `overwrite` it,
     or its folder does not, and `UnsupportedError` where the format cannot hold the model.
     """
     name = os.fspath(path)
     check_output(name, overwrite)
+    if sources.is_tflite_name(name):
+        from graphopt.ir.formats import tflite
+
+        tflite.write_tflite(model, name, overwrite=overwrite)
+        return
     graphdef.write_graphdef(model, name, text=is_text_name(name), overwrite=overwrite)
 
 

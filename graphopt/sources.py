@@ -16,6 +16,7 @@ from graphopt.names import tensor_name
 from graphopt.roles import is_source
 
 STDIN = "-"
+TFLITE_HEAD = b"\0\0TFL3"  # at byte 2: no node of a GraphDef begins so
 
 
 class Read(NamedTuple):
@@ -73,7 +74,11 @@ def _read(source: Any) -> Model:
 
 
 def read_bytes(data: bytes, name: str) -> Model:
-    """A GraphDef, binary or text. Raises `MalformedError`, with `name` for the file's."""
+    """A GraphDef, binary or text, or a `.tflite`. Raises `MalformedError`, with `name` for the file's."""
+    if data[2:8] == TFLITE_HEAD:
+        from graphopt.ir.formats import tflite
+
+        return tflite.read_tflite(data, source=name)
     refuse_others(data[: graphdef.HEAD], data[-graphdef.HEAD :], name)
     if is_text(data[: graphdef.HEAD]):
         return graphdef.read_graphdef_text(data, source=name)
@@ -86,7 +91,17 @@ def read_path(path: str) -> Model:
         return read_bytes(sys.stdin.buffer.read(), "standard input")
     if os.path.isdir(path):
         raise MalformedError(_directory_advice(path), source=path)
+    mapping = graphdef.map_file(path)
+    if is_tflite_name(path) or mapping.view[2:8] == TFLITE_HEAD:
+        from graphopt.ir.formats import tflite
+
+        return tflite.read_tflite(mapping)
     return graphdef.load(path)
+
+
+def is_tflite_name(path: str) -> bool:
+    """The name says that the file is a TFLite model."""
+    return path.lower().endswith((".tflite", ".lite"))
 
 
 def _directory_advice(path: str) -> str:

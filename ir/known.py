@@ -16,6 +16,7 @@ from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
+CONSTANTS = frozenset({CONSTANT, "tfl.CONSTANT"})
 PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.PreventGradient", "tf.GuaranteeConst"})
 
 VARIABLE_VALUES = frozenset({"tf.ReadVariableOp", "tf.VariableV2", "tf.Variable"})
@@ -29,7 +30,7 @@ def known_tensor(value: Value | None) -> Tensor | None:
     """
     while value is not None and not value._inputs:
         node = value.node
-        if node.op == CONSTANT:
+        if node.op in CONSTANTS:
             held = node.attrs.get("value")
             return held if isinstance(held, Tensor) else None
         if node.op not in PASS_THROUGH or not node._inputs:
@@ -48,7 +49,7 @@ def constant_tensor(value: Value | None) -> Tensor | None:
     """The tensor that `value`, a constant or passed on from one, always is, or None."""
     while value is not None and not value._inputs:
         node = value.node
-        if node.op == CONSTANT:
+        if node.op in CONSTANTS:
             held = node.attrs.get("value")
             return held if isinstance(held, Tensor) else None
         if node.op not in PASS_THROUGH or not node._inputs:

@@ -17,7 +17,6 @@ import inspect
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
 
 TARGET = pathlib.Path(__file__).parents[1] / "ir" / "formats" / "tflite" / "schema.txt"
 UNIONS = ("BuiltinOptions", "BuiltinOptions2", "QuantizationDetails", "SparseIndexVector")
@@ -123,7 +122,8 @@ def _snake(camel: str) -> str:
 def _offset_kind(snake: str, declared: str, camel: str, accessors: str) -> str:
     if declared.startswith("Union["):
         return "|" + {
-            "builtin_options": "BuiltinOptions", "builtin_options2": "BuiltinOptions2", "details": "QuantizationDetails",
+            "builtin_options": "BuiltinOptions", "builtin_options2": "BuiltinOptions2",
+            "details": "QuantizationDetails",
             "array_segments": "SparseIndexVector", "array_indices": "SparseIndexVector",
         }[snake]  # fmt: skip
     inner = re.fullmatch(r"Optional\[(?:List\[)?'?(\w+?)(T?)'?\]?\]", declared)

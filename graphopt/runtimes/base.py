@@ -141,7 +141,7 @@ def _as_array(given: Any, dtype: DType) -> Array:
 
 
 def get_runtime(name: str) -> Runtime:
-    """The runtime called `name`: `reference` or `tensorflow`.
+    """The runtime called `name`: `reference`, `tensorflow` or `litert`.
 
     Raises `UsageError` for any other name, and where the runtime needs a package that is not installed.
     """
@@ -153,4 +153,8 @@ def get_runtime(name: str) -> Runtime:
         from graphopt.runtimes.tensorflow import TensorFlowRuntime
 
         return TensorFlowRuntime()
-    raise UsageError(f"there is no runtime '{printable(name)}'; there are 'reference' and 'tensorflow'")
+    if name == "litert":
+        from graphopt.runtimes.litert import LiteRTRuntime
+
+        return LiteRTRuntime()
+    raise UsageError(f"there is no runtime '{printable(name)}'; there are 'reference', 'tensorflow' and 'litert'")
