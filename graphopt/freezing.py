@@ -71,9 +71,9 @@ def freeze_model(
     initialisers = initialisers_of(model)
     select_signature(model, signature)
     passes: list[Any] = [BEFORE] if model.graph.outputs else []
-    passes += [] if functions else [InlineFunctions(), AFTER[1]]
+    passes += [AFTER[1]] if functions else [AFTER[1], InlineFunctions(), AFTER[1]]
     passes += [FreezeVariables(tuple(names), tuple(exceptions))]
-    report = PassManager(passes).run(model)
+    report = PassManager(passes, verify_each=False).run(model)  # what comes out is verified, below
     _refuse(report)
     _drop_idle_targets(model, initialisers)
     after = PassManager(AFTER if model.graph.outputs or model.graph.targets else AFTER[1:]).run(model)

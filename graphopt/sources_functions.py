@@ -154,7 +154,7 @@ def current_session() -> Any:
 
 
 def fill_from_session(
-    model: Model, session: Any, outputs: Sequence[str], allowed: Collection[str] | None, denied: Collection[str]
+    model: Model, session: Any, outputs: Sequence[str], allowed: Collection[str] | None, denied: frozenset[str]
 ) -> None:
     """Give the variables that the nodes `outputs` of `model` need their values in `session`."""
     from graphopt.freezing import find_node
