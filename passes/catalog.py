@@ -31,6 +31,7 @@ _CATALOG: dict[str, str] = {
     "lower-control-flow": "graphopt.passes.control.lower_control_flow:LowerControlFlow",
     "raise-control-flow": "graphopt.passes.control.raise_control_flow:RaiseControlFlow",
     "unroll-loops": "graphopt.passes.control.unroll_loops:UnrollLoops",
+    "specialise-functions": "graphopt.passes.control.specialise_functions:SpecialiseFunctions",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
     "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",
