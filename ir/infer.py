@@ -96,8 +96,13 @@ def forget_shapes(graph: Graph) -> None:
 
 
 def name_unknown_dimensions(graph: Graph) -> None:
-    """Give each unknown dimension of the graph's inputs a symbol named after the input and the dimension."""
+    """Give each unknown dimension of the graph's inputs a symbol named after the input and the dimension.
+
+    An input whose type nobody has inferred yet has the shape that its node declares.
+    """
     for value in graph.inputs:
+        if value.type.shape.dims is None and value.node.op in FED:
+            value.type = infer_node(value.node)[value.index]
         dims = value.type.shape.dims
         if dims is not None and None in dims:
             named = [symbol(dimension_name(value, axis)) if dim is None else dim for axis, dim in enumerate(dims)]

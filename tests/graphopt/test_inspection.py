@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 import graphopt
-from graphopt.ir import hold, tensor_type
+from graphopt.ir import Shape, UsageError, hold, tensor_type
 from graphopt.ir.types import INT64
 
 
@@ -49,6 +51,18 @@ def test_dynamic_shapes_have_a_reason(sketch) -> None:
     }
     assert facts.unknown_operators == {"Shuffle": 1}
     assert facts.dynamic_values == 5
+
+
+def test_unknown_dimensions_have_the_names_that_set_shapes_takes(sketch) -> None:
+    sketch.add("Placeholder", "x", shape=None)
+    sketch.graph.node("x").attrs["shape"] = Shape((None, 3))  # as a file is read: declared, not inferred yet
+    sketch.add("Relu", "y", "x", shape=None)
+    (signature,) = graphopt.inspect(sketch.model).signatures
+    assert [port.shape for port in (*signature.inputs, *signature.outputs)] == [["x_0", 3], ["x_0", 3]]
+    model = graphopt.optimize(sketch.model, passes='set-shapes{dimensions=["x_0=8"]}').model
+    assert str(model.graph.outputs[0].shape) == "[8, 3]"
+    with pytest.raises(UsageError, match=r"input 'x' has shape \[x_0, 3\], not \[8, 5\]"):
+        graphopt.optimize(sketch.model, passes='set-shapes{shapes=["x:8,5"]}')
 
 
 def test_devices_variables_functions_and_leftovers(sketch) -> None:
