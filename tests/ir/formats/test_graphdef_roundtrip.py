@@ -14,7 +14,14 @@ import pytest
 from graphopt.ir.attributes import FunctionRef, SingleFloat
 from graphopt.ir.errors import MalformedError, UnsupportedError, UsageError
 from graphopt.ir.formats import wire
-from graphopt.ir.formats.graphdef import graphdef_bytes, graphdef_chunks, load, read_graphdef, write_graphdef
+from graphopt.ir.formats.graphdef import (
+    graphdef_bytes,
+    graphdef_chunks,
+    load,
+    read_graphdef,
+    read_graphdef_text,
+    write_graphdef,
+)
 from graphopt.ir.formats.protos import graph_pb2 as pb
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model
@@ -122,6 +129,14 @@ def test_every_kind_of_attribute_and_field_is_kept() -> None:
     again = graphdef_bytes(read_graphdef(future))
     assert wire.tagged(20, b"new") in again
     assert again.endswith(b"\x58\x01")
+
+
+def test_the_first_file_of_debug_info_is_not_none() -> None:
+    text = b"debug_info { frames_by_id { key: 1 value { file_index: 0 line: 3 col: 0 } } }"
+    frame = pb.GraphDef.FromString(graphdef_bytes(read_graphdef_text(text))).debug_info.frames_by_id[0].value
+    assert frame.HasField("file_index")
+    assert frame.HasField("col")
+    assert not frame.HasField("func")
 
 
 def test_attributes_have_the_python_types_of_the_ir() -> None:
