@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from graphopt.discovery import Names
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
 from graphopt.ir.graph import Graph, reachable
-from graphopt.ir.model import Model
+from graphopt.ir.model import VARIABLES, Model
 from graphopt.ir.ops import Trait, traits_of
+from graphopt.ir.ops.handles import maker
 from graphopt.ir.value import Node
-from graphopt.ir.variable_flow import initialisers_of
+from graphopt.ir.variable_flow import ASSIGNS, ModelFlow, initialisers_of
 from graphopt.names import close_names
+from graphopt.passes.freeze.freeze_tables import FreezeTables
 from graphopt.passes.freeze.freeze_variables import FreezeVariables
 from graphopt.passes.freeze.selection import variable_nodes
 from graphopt.passes.functions.inline_functions import InlineFunctions
@@ -72,15 +74,18 @@ def freeze_model(
     select_signature(model, signature)
     passes: list[Any] = [BEFORE] if model.graph.outputs else []
     passes += [AFTER[1]] if functions else [AFTER[1], InlineFunctions(), AFTER[1]]
-    passes += [FreezeVariables(tuple(names), tuple(exceptions))]
+    passes += [FreezeVariables(tuple(names), tuple(exceptions)), FreezeTables()]
     report = PassManager(passes, verify_each=False).run(model)  # what comes out is verified, below
     _refuse(report)
+    _drop_idle_assignments(model)
     _drop_idle_targets(model, initialisers)
     after = PassManager(AFTER if model.graph.outputs or model.graph.targets else AFTER[1:]).run(model)
     report.passes += after.passes
     report.nodes_after, report.bytes_after = after.nodes_after, after.bytes_after
     report.operators_after = after.operators_after
     report.seconds += after.seconds
+    there = variable_nodes(model)
+    model.variables = {name: variable for name, variable in model.variables.items() if name in there}
     return Frozen(model, report, tuple(node.name for node in model.graph.targets))
 
 
@@ -127,6 +132,22 @@ def _refuse(report: RunReport) -> None:
                 f"{refusals[0]['reason']}{more}; leave it a variable by an exception (--except), or freeze another "
                 "signature (--signature)"
             )
+
+
+def _drop_idle_assignments(model: Model) -> None:
+    """Remove what initialisers assign to variables that nothing reads any more: names of files, say."""
+    graph = model.graph
+    given = [node for node in graph if node.op in ASSIGNS and node not in graph.targets]
+    flow = ModelFlow(model) if given else None
+    for node in given:
+        variable = maker(node.input(0))
+        if variable is None or variable.op not in VARIABLES or flow is None or not flow.is_initialisation(node):
+            continue
+        if all(user.op in ASSIGNS or not user.has_uses for user in variable.output.users):
+            for user in node.control_users:
+                user.remove_control_input(node)
+            if not node.has_uses:
+                graph.remove(node)
 
 
 def _drop_idle_targets(model: Model, initialisers: dict[Node, None]) -> None:

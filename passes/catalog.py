@@ -6,9 +6,13 @@ import difflib
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from graphopt.ir.errors import UsageError, printable
 from graphopt.passes.base import Pass
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS = "graphopt.passes"
 
@@ -24,6 +28,7 @@ _CATALOG: dict[str, str] = {
     "set-shapes": "graphopt.passes.shapes.set_shapes:SetShapes",
     "fold-constants": "graphopt.passes.fold.fold_constants:FoldConstants",
     "fold-batch-norms": "graphopt.passes.fold.fold_batch_norms:FoldBatchNorms",
+    "freeze-tables": "graphopt.passes.freeze.freeze_tables:FreezeTables",
     "freeze-variables": "graphopt.passes.freeze.freeze_variables:FreezeVariables",
     "inline-functions": "graphopt.passes.functions.inline_functions:InlineFunctions",
     "remove-unused-functions": "graphopt.passes.functions.remove_unused_functions:RemoveUnusedFunctions",
@@ -32,6 +37,7 @@ _CATALOG: dict[str, str] = {
     "raise-control-flow": "graphopt.passes.control.raise_control_flow:RaiseControlFlow",
     "unroll-loops": "graphopt.passes.control.unroll_loops:UnrollLoops",
     "specialise-functions": "graphopt.passes.control.specialise_functions:SpecialiseFunctions",
+    "hoist-loop-invariants": "graphopt.passes.control.hoist_loop_invariants:HoistLoopInvariants",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
     "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",
@@ -83,10 +89,21 @@ def _plugins() -> Mapping[str, type[Pass]]:
 
     found: dict[str, type[Pass]] = {}
     for entry in entry_points(group=ENTRY_POINTS):
-        loaded = entry.load()
+        loaded = _loaded(entry)
         if not (isinstance(loaded, type) and issubclass(loaded, Pass)):
             raise UsageError(f"plugin '{entry.name}' of group '{ENTRY_POINTS}' is not a pass")
         if entry.name in _CATALOG:
             raise UsageError(f"plugin '{entry.value}' takes the name of the built-in pass '{entry.name}'")
+        if entry.name != loaded.name:  # pipelines are written with the one and read with the other
+            raise UsageError(f"plugin '{entry.value}' offers the pass '{loaded.name}' under the name '{entry.name}'")
         found[entry.name] = loaded
     return found
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    """What the entry point leads to. Raises `UsageError`, naming it, where its package cannot be imported."""
+    try:
+        return entry.load()
+    except Exception as error:
+        reason = printable(str(error) or type(error).__name__)
+        raise UsageError(f"plugin '{entry.value}' cannot be loaded: {reason}; mend or uninstall its package") from error
