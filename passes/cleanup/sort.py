@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphopt.ir.graph import Graph
+from graphopt.ir.model import Model
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node
 from graphopt.passes.base import Pass, PassContext
@@ -25,14 +26,22 @@ class Sort(Pass):
         %x = tf.Placeholder() {dtype = float32}
         %y = tf.Neg(%x)
 
-    With `canonical`, the order follows from the outputs and targets alone, whatever order the nodes came in: files
-    that differ only in the order of their nodes come out equal.
+    With `canonical`, the order follows from the outputs and targets alone, whatever order the nodes came in, and the
+    functions of the library come by name: files that differ only in the order of either come out equal.
 
     The back edges of v1 loops are not counted. Refuses nothing; a graph with any other cycle is an error.
     """
 
     gives_work: ClassVar[bool] = False
     canonical: bool = False
+
+    def run(self, model: Model, context: PassContext) -> None:
+        """Sort all graphs in place, and the library by name where the order is to be canonical."""
+        super().run(model, context)
+        names = sorted(model.functions)
+        if self.canonical and names != list(model.functions) and context.allows(self.name):
+            model.functions = {name: model.functions[name] for name in names}
+            context.rewrote(self.name)
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Sort one graph in place."""
