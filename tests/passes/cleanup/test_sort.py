@@ -81,6 +81,22 @@ def test_any_other_cycle_is_an_error_that_names_it() -> None:
         run_pass(model, "sort", verify_each=False)
 
 
+def test_the_canonical_library_is_sorted_by_name() -> None:
+    text = """
+    graph @main(%x: float32[2]) -> (%y) {{
+      %z = tf.PartitionedCall(%x) {{Tin = [float32], Tout = [float32], f = @zebra}}
+      %y = tf.PartitionedCall(%z) {{Tin = [float32], Tout = [float32], f = @ant}}
+    }}
+    {}
+    {}
+    """
+    zebra = "function @zebra(a = %a: float32[2]) -> (r = %r) { %r = tf.Neg(%a) }"
+    ant = "function @ant(a = %a: float32[2]) -> (r = %r) { %r = tf.Abs(%a) }"
+    check_pass("sort", text.format(zebra, ant), strictness=STRICT)
+    _, report = check_pass("sort{canonical}", text.format(zebra, ant), text.format(ant, zebra), strictness=STRICT)
+    assert report.rules == {"sort": 1}
+
+
 def test_bodies_of_functions_are_sorted_too() -> None:
     text = """
     graph @main(%x: float32[2]) -> (%y) {{
