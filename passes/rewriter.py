@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
+from graphopt.ir.model import Model
 from graphopt.ir.value import WIDE, Node
 from graphopt.passes.base import Pass, PassContext, PassError
 from graphopt.passes.matcher import Match, Trace, match_node, required_operators
@@ -30,12 +31,17 @@ REWRITES_PER_NODE = 8  # rewrites beyond this many for each node of the graph me
 REWRITES_AT_LEAST = 1000
 
 
-def apply_rules(graph: Graph, rules: Sequence[Rule], context: PassContext) -> int:
+IndexedRule = tuple[Rule, Pattern, tuple[tuple[frozenset[str], ...], ...]]
+RuleIndex = Mapping[str, Sequence[IndexedRule]]
+
+
+def apply_rules(graph: Graph, rules: Sequence[Rule] | RuleIndex, context: PassContext) -> int:
     """Apply `rules` until none matches any more; returns the number of rewrites.
 
-    Raises `PassError` naming the rules if they do not come to an end.
+    Rules for many graphs are best indexed once (`rule_index`). Raises `PassError` naming the rules if they do not come
+    to an end.
     """
-    index = rule_index(rules)
+    index = rules if isinstance(rules, Mapping) else rule_index(rules)
     queue = deque(node for node in graph if node.op in index)
     queued = dict.fromkeys(queue)
     bound = REWRITES_AT_LEAST + REWRITES_PER_NODE * len(graph)
@@ -59,10 +65,6 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], context: PassContext) -> in
                 queued[other] = None
                 queue.append(other)
     return done
-
-
-IndexedRule = tuple[Rule, Pattern, tuple[tuple[frozenset[str], ...], ...]]
-RuleIndex = Mapping[str, Sequence[IndexedRule]]
 
 
 def rule_index(rules: Sequence[Rule]) -> RuleIndex:
@@ -197,7 +199,7 @@ def _rewrite(rule: Rule, match: Match, context: PassContext) -> list[Node] | Non
 
 
 class RewritePass(Pass):
-    """A pass that is a set of rules, applied until none matches."""
+    """A pass that is a set of rules, applied until none matches. One that does more overrides `run`."""
 
     rules: ClassVar[tuple[type[Rule], ...]] = ()
 
@@ -205,6 +207,8 @@ class RewritePass(Pass):
         """The rules of this pass, configured by its options."""
         return [rule() for rule in self.rules]
 
-    def run_graph(self, graph: Graph, context: PassContext) -> None:
-        """Apply the rules to one graph."""
-        apply_rules(graph, self.make_rules(), context)
+    def run(self, model: Model, context: PassContext) -> None:
+        """Apply the rules to every graph. Their patterns are built once: a model may have thousands of functions."""
+        index = rule_index(self.make_rules())
+        for graph in model.graphs:
+            apply_rules(graph, index, context)

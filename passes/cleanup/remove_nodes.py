@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 from graphopt.ir.errors import printable
@@ -14,7 +15,7 @@ from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.cleanup.dropout import DROPOUT_RULES
 from graphopt.passes.replacement import replace_target
-from graphopt.passes.rewriter import apply_rules
+from graphopt.passes.rewriter import RuleIndex, apply_rules, rule_index
 
 PASSING_ON = ("Identity", "IdentityN", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics")
 CHECKING = ("Assert", "Print", "PrintV2", "CheckNumericsV2", "DebugIdentity", "DebugIdentityV2", "DebugNanCount")
@@ -53,7 +54,7 @@ class RemoveNodes(Pass):
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Splice nodes out of one graph in place."""
         if self.dropout:
-            apply_rules(graph, [rule() for rule in DROPOUT_RULES], context)
+            apply_rules(graph, _dropout_rules(), context)
         wanted = {f"tf.{operator}" for operator in self.operators}
         checking = {f"tf.{operator}" for operator in CHECKING} if self.assertions else set()
         for node in graph:
@@ -113,6 +114,11 @@ class RemoveNodes(Pass):
         if node.control_users and traits_of(producer.op) & Trait.CONTROL_FLOW:
             return "it anchors control dependencies of a v1 branch or loop"
         return None
+
+
+@cache
+def _dropout_rules() -> RuleIndex:
+    return rule_index([rule() for rule in DROPOUT_RULES])
 
 
 def splice(graph: Graph, node: Node, sources: Mapping[Value, Value]) -> None:

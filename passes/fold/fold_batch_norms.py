@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphopt.ir.graph import Graph
+from graphopt.ir.model import Model
 from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.fold.batch_norm_rules import (
     ExpandBatchNorm,
@@ -14,7 +14,7 @@ from graphopt.passes.fold.batch_norm_rules import (
     FoldIntoWeights,
     MergeScalesAndOffsets,
 )
-from graphopt.passes.rewriter import apply_rules
+from graphopt.passes.rewriter import apply_rules, rule_index
 from graphopt.passes.rule import Rule
 
 
@@ -56,8 +56,11 @@ class FoldBatchNorms(Pass):
         limit = PassContext().max_constant_bytes
         return [FoldIntoWeights(limit), FoldIntoNextWeights(limit), ExpandBatchNorm(), MergeScalesAndOffsets()]
 
-    def run_graph(self, graph: Graph, context: PassContext) -> None:
-        """Fold until nothing more can be; then write what is left in its shortest form."""
+    def run(self, model: Model, context: PassContext) -> None:
+        """In each graph, fold until nothing more can be; then write what is left in its shortest form."""
         limit = context.max_constant_bytes
-        apply_rules(graph, (FoldIntoWeights(limit), FoldIntoNextWeights(limit)), context)
-        apply_rules(graph, (ExpandBatchNorm(), MergeScalesAndOffsets()), context)
+        folding = rule_index((FoldIntoWeights(limit), FoldIntoNextWeights(limit)))
+        shortening = rule_index((ExpandBatchNorm(), MergeScalesAndOffsets()))
+        for graph in model.graphs:
+            apply_rules(graph, folding, context)
+            apply_rules(graph, shortening, context)
