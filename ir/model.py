@@ -8,7 +8,7 @@ from typing import Any
 
 from graphopt.ir.attributes import Attribute, FunctionRef
 from graphopt.ir.errors import GraphError, printable
-from graphopt.ir.graph import Graph
+from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import UNKNOWN_DTYPE, UNKNOWN_SHAPE, DType, Shape
 from graphopt.ir.value import Node, Value
@@ -215,6 +215,21 @@ def function_references(value: Attribute) -> Iterator[FunctionRef]:
             pending.extend(item.attrs.values())
         elif isinstance(item, tuple) and item and isinstance(item[0], (FunctionRef, tuple)):
             pending.extend(item)
+
+
+def computed_inputs(model: Model) -> dict[Value, None]:
+    """Inputs of the main graph that some signature does not feed but computes, so that none may cut the graph there.
+
+    A signature that takes parsed features, say, beside one that takes the examples they are parsed from.
+    """
+    found: dict[Value, None] = {}
+    inputs = dict.fromkeys(model.graph.inputs)
+    for signature in model.signatures.values() if len(model.signatures) > 1 else ():
+        fed = dict.fromkeys(value.node for value in signature.input_values().values())
+        for node in reachable((value.node for value in signature.output_values().values()), fed.__contains__):
+            if node not in fed and (node._inputs or node._control_inputs):
+                found.update((value, None) for value in node.outputs if value in inputs)
+    return found
 
 
 def variable_name(node: Node) -> str | None:

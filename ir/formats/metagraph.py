@@ -30,6 +30,7 @@ from graphopt.ir.value import Node, Value
 
 METADATA = "metagraph"  # key of `Model.metadata` for what a MetaGraph carries
 INITIALISER, TRAINER = "__saved_model_init_op", "__saved_model_train_op"  # signatures that name an operation
+RESERVED = (INITIALISER, TRAINER)
 INITIALISERS = ("saved_model_main_op", "legacy_init_op")  # collections that do
 CONTEXTS = ("cond_context", "while_context")  # collections that name nodes of v1 control flow, nested
 TRAINABLE, ASSETS, TABLES = "trainable_variables", "saved_model_assets", "table_initializer"
@@ -114,7 +115,7 @@ def _add_signatures(model: Model, mapping: Mapping, carried: Carried) -> None:
     outputs: dict[Value, int] = {}
     defaults = TensorReader(mapping)
     for name, info in meta.signatures.items():
-        if name in (INITIALISER, TRAINER):
+        if name in RESERVED:
             continue
         where = f"signature_def['{printable(name)}']"
         signature = Signature(graph, method_name=info.method_name)

@@ -14,7 +14,9 @@ from graphopt.ir.formats.graphdef_writer import GraphWriter
 from graphopt.ir.formats.metagraph import (
     ASSETS,
     CONTEXTS,
+    INITIALISER,
     METADATA,
+    RESERVED,
     Carried,
     called_by,
     node_name,
@@ -94,11 +96,21 @@ class MetaGraphWriter:
         found = self.carried.assets if self.carried is not None else ()
         return [asset for asset in found if self.graph.find(node_name(asset.tensor)) is not None]
 
+    def initialisers(self) -> list[str]:
+        """Nodes that the signature of the initialiser names, as far as they are there.
+
+        A model without an object graph is loaded by TensorFlow as one of the first version, for which that is a
+        signature like any other: there a collection names the node instead.
+        """
+        info = self.meta.signatures.get(INITIALISER)
+        names = [node_name(name) for name in _names_of(info)] if info is not None else []
+        return [name for name in names if self.graph.find(name) is not None]
+
     # Signatures -----------------------------------------------------------------------------------------------
 
     def _signatures(self) -> Iterator[bytes]:
         for name, info in self.meta.signatures.items():
-            if name.startswith("__saved_model") and all(map(self._exists, _names_of(info))):
+            if self.keep_objects and name in RESERVED and all(map(self._exists, _names_of(info))):
                 yield encode_entry(5, name, _encode_signature(info, info.inputs, info.outputs))
         for name, signature in self.model.signatures.items():
             if signature.graph is not self.graph:
@@ -124,6 +136,9 @@ class MetaGraphWriter:
             kept = self._kept(key, item)
             if kept is not None:
                 found[key] = kept
+        main = [name.encode() for name in self.initialisers() if "saved_model_main_op" not in found]
+        if main and not self.keep_objects and "legacy_init_op" not in found:
+            found["saved_model_main_op"] = Collection(1, tuple(main[:1]))
         if self.definitions:
             self._add_definitions(found, "variables", self.definitions.values())
             trainable = [raw for raw in self.definitions.values() if wire_number(raw, 7)]
@@ -145,12 +160,21 @@ class MetaGraphWriter:
         if key == ASSETS:
             return _assets_collection(self.assets()) if self.assets() and not self.meta.assets else None
         if item.kind == 1:
-            values = tuple(value for value in item.values if self._exists(value.decode("utf-8", "replace")))
+            names = (self._current(value.decode("utf-8", "replace")) for value in item.values)
+            values = tuple(name.encode() for name in names if name)
         elif item.kind == 2 and key in _NAMED:
             values = tuple(raw for raw in item.values if self._has_names(raw, _NAMED[key]))
         else:
             return item
         return item._replace(values=values) if values else None
+
+    def _current(self, name: str) -> str:
+        """The name of a tensor or operation as it is now: a call that became a NoOp has no tensors. Empty if gone."""
+        node = self.graph.find(node_name(name))
+        if node is None:
+            return ""
+        port = name.rpartition(":")[2] if ":" in name else ""
+        return name if not port.isdecimal() or int(port) < len(node.outputs) else node.name
 
     def _has_names(self, raw: bytes, fields: tuple[int, ...]) -> bool:
         for tag, value, stop in wire.fields(raw, 0, len(raw)):

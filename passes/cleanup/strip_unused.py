@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import Graph, reachable
-from graphopt.ir.model import ARGUMENT, Function
+from graphopt.ir.model import ARGUMENT, Function, computed_inputs
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.types import DTYPES, Shape, TensorType
 from graphopt.ir.value import Node
@@ -68,8 +68,11 @@ class StripUnused(Pass):
         for name in overrides:
             if not any(value.node.name == name for value in graph.inputs):
                 raise UsageError(f"strip-unused: '{printable(name)}' is not among the inputs")
+        computed = computed_inputs(graph.model) if graph.model is not None else {}
         for value in graph.inputs:
             node = value.node
+            if value in computed:
+                continue
             named = node.name in overrides
             asked = named or self.type is not None or self.shape is not None
             if self._is_source(node) and not named and not (asked and node.op == "tf.Placeholder"):
