@@ -1,0 +1,154 @@
+"""plain-tensor-lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from control_helpers import check_on, refusals
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphopt.ir.text import parse_model
+from graphopt.passes import run_pass
+from graphopt.testing import check_pass, models
+
+NAME = "plain-tensor-lists"
+STRAIGHT = """
+graph @main(%x: float32[2], %i: int32[]) -> (%y, %z, %n) {
+  %shape = tf.Const() {value = int32[1] [2]}
+  %count = tf.Const() {value = int32[] 5}
+  %list = tf.TensorListReserve(%shape, %count) {element_dtype = float32, shape_type = int32}
+  %set = tf.TensorListSetItem(%list, %i, %x) {element_dtype = float32}
+  %get = tf.TensorListGetItem(%set, %i, %shape) {element_dtype = float32} : float32[2]
+  %all = tf.TensorListStack(%set, %shape) {element_dtype = float32, num_elements = 5} : float32[5, 2]
+  %size = tf.TensorListLength(%set)
+  %y = tf.Neg(%get)
+  %z = tf.Neg(%all)
+  %n = tf.Neg(%size)
+}
+"""
+
+
+def test_a_list_in_one_graph() -> None:
+    after = """
+    graph @main(%x: float32[2], %i: int32[]) -> (%y, %z, %n) {
+      %list = tf.Const() {value = float32[5,2] splat 0.0}
+      %"set/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+      %"set/index" = tf.Reshape(%i, %"set/index_shape")
+      %"set/row_shape" = tf.Const() {value = int32[2] [1, 2]}
+      %"set/row" = tf.Reshape(%x, %"set/row_shape")
+      %set = tf.TensorScatterUpdate(%list, %"set/index", %"set/row")
+      %"get/axis" = tf.Const() {value = int32[] 0}
+      %get = tf.GatherV2(%set, %i, %"get/axis") {batch_dims = 0}
+      %all = tf.Identity(%set)
+      %size = tf.Const() {value = int32[] 5}
+      %y = tf.Neg(%get)
+      %z = tf.Neg(%all)
+      %n = tf.Neg(%size)
+    }"""
+    check_pass(NAME, STRAIGHT, after)
+
+
+LOOP = """
+function @cond(%i: int32[], %l: variant[], %r: variant[], %s: float32[2]) -> (%go) {
+  %limit = tf.Const() {value = int32[] 3}
+  %go = tf.Less(%i, %limit)
+}
+function @body(%i: int32[], %l: variant[], %r: variant[], %s: float32[2]) -> (%next, %m, %r, %t) {
+  %one = tf.Const() {value = int32[] 1}
+  %next = tf.AddV2(%i, %one)
+  %shape = tf.Const() {value = int32[1] [2]}
+  %row = tf.TensorListGetItem(%r, %i, %shape) {element_dtype = float32} : float32[2]
+  %t = tf.Add(%s, %row)
+  %m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32}
+}
+graph @main(%x: float32[2], %rows: float32[3, 2]) -> (%y) {
+  %start = tf.Const() {value = int32[] 0}
+  %shape = tf.Const() {value = int32[1] [2]}
+  %count = tf.Const() {value = int32[] 3}
+  %list = tf.TensorListReserve(%shape, %count) {element_dtype = float32, shape_type = int32}
+  %read = tf.TensorListFromTensor(%rows, %shape) {element_dtype = float32, shape_type = int32}
+  %loop = tf.StatelessWhile(%start, %list, %read, %x) {cond = @cond, body = @body,
+    T = [int32, variant, variant, float32]} : (int32[], variant[], variant[], float32[2])
+  %y = tf.TensorListStack(%loop:1, %shape) {element_dtype = float32, num_elements = 3} : float32[3, 2]
+}
+"""
+
+
+def lists_left(model) -> list[str]:
+    return [node.op for graph in model.graphs for node in graph if "TensorList" in node.op]
+
+
+def test_lists_that_go_round_a_loop() -> None:
+    model, rewrites = check_on(parse_model(LOOP), NAME)
+    assert rewrites == 2
+    assert not lists_left(model)
+    assert [dtype.name for dtype in model.graph.node("loop").attrs["T"]] == ["int32", "float32", "float32", "float32"]
+    assert str(model.functions["body"].inputs[1].type) == "float32[3, 2]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("int32[] 3}\n  %list", "int32[] 0}\n  %list", "is not known"),
+        ("%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32}",
+         "%m = tf.TensorListPushBack(%l, %t) {element_dtype = float32}", "may yield it too"),
+        ("%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32}",
+         "%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32, resize_if_index_out_of_bounds = true}",
+         "may make it longer"),
+        ("-> (%y)", "-> (%y, %loop:1)", "is an input or output"),
+        ("num_elements = 3", "num_elements = 4", "expects 4 elements"),
+    ],
+)  # fmt: skip
+def test_refusals(old: str, new: str, reason: str) -> None:
+    model = parse_model(LOOP.replace(old, new))
+    report = run_pass(model, NAME)
+    assert reason in refusals(report)
+    assert report.rewrites == 1
+    assert "tf.TensorListReserve" in lists_left(model)
+
+
+def test_functions_that_others_run_are_left() -> None:
+    text = LOOP.replace(
+        "%y =",
+        "%more = tf.StatelessWhile(%start, %loop:1, %read, %x) {cond = @cond, body = @body, "
+        "T = [int32, variant, variant, float32]} : (int32[], variant[], variant[], float32[2])\n  %y =",
+    )
+    model = parse_model(text)
+    report = run_pass(model, NAME)
+    assert report.rewrites == 0
+    assert "reads it" in refusals(report)
+
+
+def test_large_lists_stay() -> None:
+    _, report = check_pass(f"{NAME}{{max-bytes=39}}", STRAIGHT)
+    assert "more than 39 bytes" in refusals(report)
+
+
+@given(st.integers(0, 4), st.integers(1, 3), st.sampled_from(["float32", "int32", "bool"]))
+def test_sizes_and_types(index: int, width: int, dtype: str) -> None:
+    head = "%z" if dtype == "bool" else "%n"
+    text = STRAIGHT.replace("float32", dtype).replace("[2]}", f"[{width}]}}").replace("5, 2]", f"5, {width}]")
+    text = text.replace(f"{dtype}[2]", f"{dtype}[{width}]")
+    if dtype == "bool":
+        text = text.replace("tf.Neg(%get)", "tf.LogicalNot(%get)").replace("tf.Neg(%all)", "tf.LogicalNot(%all)")
+    assert head in text
+    source = parse_model(text)
+    model = source.clone()
+    assert run_pass(model, NAME).rewrites == 1
+    from graphopt.testing import assert_equivalent
+
+    rows = np.random.default_rng(index).integers(0, 2, width).astype(dtype)
+    feeds = {"x": rows, "i": np.array(index, np.int32)}
+    assert_equivalent(source, model, feeds, runtime="reference", allow_flat=True)
+
+
+@given(models())
+def test_models_without_lists(model) -> None:
+    _, rewrites = check_on(model, NAME)
+    assert rewrites == 0
+
+
+@pytest.mark.tensorflow
+def test_in_tensorflow() -> None:
+    check_on(parse_model(LOOP), NAME, runtime="tensorflow")
