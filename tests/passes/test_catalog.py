@@ -133,11 +133,19 @@ def test_plugins_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("odd", print, "plugin 'odd' of group 'graphopt.passes' is not a pass"),
         ("simplify", CountNodes, "plugin 'plugin:simplify' takes the name of the built-in pass 'simplify'"),
+        ("tally", CountNodes, "plugin 'plugin:tally' offers the pass 'count-nodes' under the name 'tally'"),
     ],
 )
 def test_plugins_that_are_none(name: str, loaded: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, {name: loaded})
     with pytest.raises(UsageError, match=reason):
+        pass_names()
+
+
+def test_a_plugin_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, {"broken": CountNodes})
+    monkeypatch.setattr(Entry, "load", lambda self: __import__("a_package_that_nobody_has"))
+    with pytest.raises(UsageError, match=r"plugin 'plugin:broken' cannot be loaded: No module named 'a_package"):
         pass_names()
 
 
