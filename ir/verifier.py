@@ -7,6 +7,7 @@ graph without type attributes, an operator nobody knows) is not a problem; what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import VerificationError, printable
@@ -35,13 +36,11 @@ def problems(subject: Model | Graph, limit: int = LIMIT, *, contracts: bool = Tr
     """What is wrong with a model, or with one graph of it: at most `limit` sentences, empty if nothing is."""
     model = subject if isinstance(subject, Model) else subject.model
     checker = _Checker(model, limit, contracts)
-    try:
+    with suppress(_EnoughError):
         for graph in [subject] if isinstance(subject, Graph) else list(subject.graphs):
             checker.check_graph(graph)
         if isinstance(subject, Model):
             checker.check_model(subject)
-    except _EnoughError:
-        pass
     return checker.found
 
 
