@@ -30,6 +30,11 @@ CONSTANTS = """
   %int1 = tf.Const() {value = int32[] 1}
   %int0 = tf.Const() {value = int32[] 0}
   %int3 = tf.Const() {value = int32[] 3}
+  %exponent2 = tf.Const() {value = float32[] 2.0}
+  %half = tf.Const() {value = float32[] 0.5}
+  %minus_half = tf.Const() {value = float32[] -0.5}
+  %wide2 = tf.Const() {value = float32[5, 2, 3] splat 2.0}
+  %wide_half = tf.Const() {value = float32[5, 2, 3] splat 0.5}
   %p = tf.Const() {value = int32[2] [1, 0]}
   %p0 = tf.Const() {value = int32[2] [0, 1]}
   %p3 = tf.Const() {value = int32[3] [1, 2, 0]}
@@ -145,6 +150,25 @@ APPLIES: dict[str, list[tuple[str, str]]] = {
             constant("y/combined", "int32[] 4") + "%y = tf.AddV2(%i, %y/combined)",
         ),
     ],
+    "square-by-power": [
+        ("%y = tf.Pow(%x, %exponent2)", "%y = tf.Square(%x)"),
+        ("%e = tf.Const() {value = int32[] 2}\n%y = tf.Pow(%i, %e)", "%y = tf.Square(%i)"),
+    ],
+    "root-by-power": [
+        ("%a = tf.Abs(%x)\n%y = tf.Pow(%a, %half)", "%a = tf.Abs(%x)\n%y = tf.Sqrt(%a)"),
+        (
+            "%a = tf.Square(%x)\n%m = tf.Mean(%a, %int1)\n%s = tf.AddV2(%m, %one)\n%y = tf.Pow(%s, %minus_half)",
+            "%a = tf.Square(%x)\n%m = tf.Mean(%a, %int1)\n%s = tf.AddV2(%m, %one)\n%y = tf.Rsqrt(%s)",
+        ),
+    ],
+    "transpose-into-product": [
+        ("%a = tf.Transpose(%v, %p)\n%y = tf.MatMul(%x, %a)", "%y = tf.MatMul(%x, %v) {transpose_b = true}"),
+        (
+            "%a = tf.Transpose(%v, %p)\n%y = tf.MatMul(%a, %x) {transpose_b = true, transpose_a = true}",
+            "%y = tf.MatMul(%v, %x) {transpose_a = false, transpose_b = true}",
+        ),
+        ("%a = tf.Transpose(%x, %p)\n%y = tf.BatchMatMulV2(%v, %a)", "%y = tf.BatchMatMulV2(%v, %x) {adj_y = true}"),
+    ],
     "reshape-to-same": [
         (neg("tf.Reshape(%x, %s23)"), X),
         (neg("tf.Squeeze(%x)"), X),
@@ -231,6 +255,21 @@ REFUSED = {
     neg("tf.DivNoNan(%x, %wide)"): "'wide' may widen the shape [2, 3]",
     neg("tf.Sub(%i, %wide_int)"): "'wide_int' may widen the shape [2, 3]",
     neg("tf.AddV2(%x, %wide_zero)"): "'wide_zero' may widen the shape [2, 3]",
+    neg("tf.Pow(%x, %wide2)"): "'wide2' may widen the shape [2, 3]",
+    "%a = tf.Abs(%x)\n%y = tf.Pow(%a, %wide_half)": "'wide_half' may widen the shape [2, 3]",
+    "%a = tf.Cast(%x) {DstT = complex64}\n%e = tf.Const() {value = complex64[] (2.0, 0.0)}\n%y = tf.Pow(%a, %e)": (
+        "it is a power of complex numbers"
+    ),
+    neg("tf.Pow(%x, %half)"): "'x' may be negative",
+    "%a = tf.Abs(%x)\n%s = tf.AddV2(%a, %x)\n%y = tf.Pow(%s, %minus_half)": "'s' may be negative",
+    "%a = tf.Square(%x)\n%s = tf.Mul(%a, %two)\n%y = tf.Pow(%s, %half)": "'s' may be negative",
+    "%e = tf.ExpandDims(%x, %int0)\n%a = tf.Transpose(%e, %p3)\n%y = tf.BatchMatMulV2(%a, %x)": (
+        "it permutes by [1, 2, 0]"
+    ),
+    "%c = tf.Cast(%x) {DstT = complex64}\n%a = tf.Transpose(%c, %p)\n%y = tf.MatMul(%c, %a)": (
+        "the product would take the complex conjugate too"
+    ),
+    "%a = tf.Transpose(%v, %p)\n%c = tf.MatMul(%x, %a)\n%y = tf.MatMul(%c, %a)": "'a' is also read by 'y'",
     neg("tf.Reshape(%n, %s23)"): "[?, 3] is not known to be [2, 3]",
     neg("tf.Squeeze(%n)"): "[?, 3] is not known to be [*]",
     neg("tf.Transpose(%x, %p)"): "it permutes by [1, 0]",
