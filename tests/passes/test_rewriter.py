@@ -344,7 +344,7 @@ def test_work_is_linear_in_the_graph() -> None:
             counts.append(1)
             return None
 
-    size = 2000
+    size = 500
     lines = ["%n0 = tf.Neg(%x)", "%a0 = tf.Abs(%n0)"]
     for place in range(1, size):
         lines += [f"%n{place} = tf.Neg(%a{place - 1})", f"%a{place} = tf.Abs(%n{place})"]

