@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function
-from graphopt.ir.ops import Trait, traits_of
+from graphopt.ir.ops import Trait, find, traits_of
 from graphopt.ir.types import dereferenced
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import PassError
@@ -57,8 +57,12 @@ def replace_root(root: Node, match: Match, values: Sequence[Value | None], edit:
             return f"nothing replaces its output {old.index}, which is in use"
         if old.is_input:
             return "it is an input of the graph"
-        if new is not None and dereferenced(new.dtype) is not new.dtype and old.dtype is not new.dtype:
-            return f"'{printable(new.name)}' is a reference"
+        if new is not None and new.dtype is not old.dtype and new.dtype.code:
+            if dereferenced(new.dtype) is not new.dtype:
+                return f"'{printable(new.name)}' is a reference"
+            reason = misfit(old, new)
+            if reason is not None:
+                return reason
         named = new is not None and new.node in fresh and _carries_name(old, new, heir)
         if new is not None and old.is_output and old.index and not named:
             return f"its output '{printable(old.name)}' is an output of the graph"
@@ -78,6 +82,22 @@ def replace_root(root: Node, match: Match, values: Sequence[Value | None], edit:
     if not _frame_is_kept(graph, match, edit):
         return "a constant in its place would leave its v1 loop or branch"
     _pass_on(root, values, heir, fresh, waits)
+    return None
+
+
+def misfit(old: Value, new: Value) -> str | None:
+    """Why readers of `old`, whose type is not known, cannot read `new`."""
+    for user, place in old.uses:
+        operator = find(user.op)
+        if operator is None or operator.interface is None:
+            continue
+        try:
+            wanted = operator.interface.input_types(user.attrs)
+        except (KeyError, ValueError):
+            continue
+        if place < len(wanted) and wanted[place].code and dereferenced(wanted[place]) is not new.dtype:
+            taken = f"where '{printable(user.name)}' takes {wanted[place].name}"
+            return f"'{printable(new.name)}' is {new.dtype.name}, {taken}"
     return None
 
 

@@ -9,6 +9,7 @@ from graphopt.ir.ops.inference import InferenceContext, InferenceError, normaliz
 from graphopt.ir.types import UNKNOWN_SHAPE, Shape
 
 RANK_LIMIT = 254  # TensorFlow's own limit
+VECTOR_LIMIT = 1 << 16  # elements beyond which a vector is no list of sizes or places
 
 
 def of_rank(context: InferenceContext, index: int, rank: int) -> list[Dim]:
@@ -59,10 +60,10 @@ def merged(shapes: Iterable[Shape]) -> Shape:
 
 
 def vector_length(context: InferenceContext, index: int) -> int | None:
-    """Number of elements of the vector that input `index` is, if it is known."""
+    """Number of elements of the vector that input `index` is, if it is known and not absurd."""
     shape = context.shape(index)
     if shape.rank == 1:
-        return shape[0] if isinstance(shape[0], int) else None
+        return shape[0] if isinstance(shape[0], int) and shape[0] <= VECTOR_LIMIT else None
     known = context.partial(index)
     return None if known is None else len(known)
 

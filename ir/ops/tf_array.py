@@ -155,8 +155,10 @@ def reshaped(source: Shape, wanted: Sequence[Dim]) -> Shape:
     open_places = inferred + unknown
     rest = [dim for dim in dims if dim is not None]
     numbers = [dim for dim in rest if isinstance(dim, int)]
+    static = source.static
+    if 0 in numbers and static is not None and 0 not in static:
+        raise InferenceError(f"{math.prod(static)} elements cannot be reshaped to {list(wanted)}")
     if not open_places:
-        static = source.static
         if static is not None and len(numbers) == len(dims) and math.prod(numbers) != math.prod(static):
             raise InferenceError(f"{math.prod(static)} elements cannot be reshaped to {list(wanted)}")
     elif 0 in numbers:

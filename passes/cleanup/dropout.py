@@ -12,6 +12,7 @@ from graphopt.ir.value import Value
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known, where
 from graphopt.passes.rule import Editor, Replacement, Rule
+from graphopt.passes.rules.arithmetic import is_every
 
 RANDOM_DEPTH = 8  # nodes between a dropout and the numbers it draws, at most
 
@@ -65,7 +66,7 @@ class RemoveDropoutBySelect(Rule):
     ) -> Pattern:
         keeps = tf.GreaterEqual(where(random, is_random), rate)
         scaled = tf.Mul(x, known(scale, lambda held: held.size == 1))
-        return tf.any_of("SelectV2", "Select")(keeps, scaled, known(zero, lambda held: not held.numpy().any()))
+        return tf.any_of("SelectV2", "Select")(keeps, scaled, known(zero, is_every(0)))
 
     def check(self, match: Match) -> str | None:
         return _scale_is_inverse(match)

@@ -14,7 +14,7 @@ from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.cleanup.dropout import DROPOUT_RULES
-from graphopt.passes.replacement import replace_target
+from graphopt.passes.replacement import misfit, replace_target
 from graphopt.passes.rewriter import RuleIndex, apply_rules, rule_index
 
 PASSING_ON = ("Identity", "IdentityN", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics")
@@ -105,6 +105,9 @@ class RemoveNodes(Pass):
                 return f"its output is {value.dtype.name}, its input {source.dtype.name}"
             if source.node is node:
                 return "it reads itself"
+            unfit = misfit(value, source) if not value.dtype.code else None
+            if unfit is not None:
+                return unfit
         if node in graph.targets:
             return "it is a target of the graph"
         producer = next(iter(sources.values())).node

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphopt.ir.known import known_array
+from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import DType
 from graphopt.ir.value import Value
 from graphopt.passes.matcher import Match
@@ -86,12 +87,16 @@ class ReshapeOnce(Rule):
         return edit.value("tf.Reshape", match.x, match.shape, like=match.root)
 
 
+def _is_short(held: Tensor) -> bool:
+    return held.size < RANK_LIMIT
+
+
 class TransposeNothing(_Unwrap):
     """A transpose that leaves every axis where it is is dropped."""
 
     def pattern(self, tf: Dialect, x: Wildcard, perm: Wildcard) -> Pattern:
         """A known permutation."""
-        return tf.Transpose(x, known(perm), attributes=ANY)
+        return tf.Transpose(x, known(perm, _is_short), attributes=ANY)
 
     def check(self, match: Match) -> str | None:
         """The permutation must be the identity."""
@@ -106,7 +111,8 @@ class TransposeOnce(Rule):
 
     def pattern(self, tf: Dialect, x: Wildcard, first: Wildcard, second: Wildcard) -> Pattern:
         """Known permutations."""
-        return tf.Transpose(tf.Transpose(x, known(first), attributes=ANY), known(second), attributes=ANY)
+        inner = tf.Transpose(x, known(first, _is_short), attributes=ANY)
+        return tf.Transpose(inner, known(second, _is_short), attributes=ANY)
 
     def check(self, match: Match) -> str | None:
         """Both must be permutations of the same rank."""
