@@ -109,8 +109,8 @@ def _report(
     result: Result, options: argparse.Namespace, console: Console, seconds: dict[str, float], size: int
 ) -> None:
     report, verification = result.report, result.verification
-    for warning in verification.warnings if verification is not None else ():
-        console.note(warning)
+    for note in (*report.notes, *(verification.warnings if verification is not None else ())):
+        console.note(note)
     if options.json:
         console.json(_as_dict(result, options, seconds, size))
         return

@@ -90,6 +90,17 @@ def test_optimize_takes_passes_names_exactness_and_a_journal(run_cli, example: s
     assert {entry["pass"] for entry in entries} == {"strip-unused", "remove-nodes"}
 
 
+def test_optimize_says_what_the_model_gets_wrong_itself(run_cli, tmp_path) -> None:
+    text = 'node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }'
+    text += 'node { name: "y" op: "AddV2" input: "x" attr { key: "T" value { type: DT_FLOAT } } }'
+    (tmp_path / "odd.pbtxt").write_text(text)
+    done = run_cli("optimize", "odd.pbtxt", "-o", "out.pb")
+    assert done.status == 0
+    assert done.err.startswith("graphopt: the model contradicts itself: ")
+    assert "'y'" in done.err
+    assert run_cli("optimize", "odd.pbtxt", "-o", "out.pb", "--force", "-q").err == ""
+
+
 def test_optimize_quiet_and_verbose(run_cli, example: str) -> None:
     quiet = run_cli("optimize", example, "-o", "o.pb", "-q")
     assert len(quiet.out.splitlines()) == 1
