@@ -115,13 +115,14 @@ def control_key(node: Node) -> frozenset[int] | None:
     return frozenset(id(control) for control in node._control_inputs) if node._control_inputs else None
 
 
+_REMARKS = frozenset({"_output_shapes", "_class"})  # what is known of a result, and next to which node to compute it
 _PLAIN = frozenset({DType, bytes, int, bool, Shape})
 
 
 def attribute_key(attrs: dict[str, Any]) -> Any:
     """A key equal for equal attributes of one operator, whose attributes have the same kinds everywhere."""
-    if "_output_shapes" in attrs:
-        attrs = {name: value for name, value in attrs.items() if name != "_output_shapes"}
+    if not _REMARKS.isdisjoint(attrs):
+        attrs = {name: value for name, value in attrs.items() if name not in _REMARKS}
     if _PLAIN.issuperset(map(type, attrs.values())):
         return frozenset(attrs.items())
     return frozenset((name, value_key(value)) for name, value in attrs.items())

@@ -46,6 +46,18 @@ def test_what_depends_on_equal_things_is_equal_in_the_same_sweep() -> None:
     assert report.rules == {NAME: 21}
 
 
+def test_colocation_does_not_keep_equal_nodes_apart() -> None:
+    before = """
+      %a = tf.Neg(%x) {_class = [b"loc:@x"]}
+      %b = tf.Neg(%x) {_class = [b"loc:@a"]}
+      %c = tf.Neg(%x)
+      %m = tf.Mul(%a, %b)
+      %y = tf.Mul(%m, %c)
+    """
+    after = '%a = tf.Neg(%x) {_class = [b"loc:@x"]}\n%m = tf.Mul(%a, %a)\n%y = tf.Mul(%m, %a)'
+    check_pass(NAME, graph(before), graph(after))
+
+
 def test_constants_are_equal_when_their_bytes_are() -> None:
     before = """
       %a = tf.Const() {value = float32[2] [1.0, 2.0]}
