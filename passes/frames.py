@@ -36,3 +36,8 @@ def has_v1_control_flow(graph: Graph) -> bool:
         found = any(traits_of(node.op) & Trait.CONTROL_FLOW for node in graph)
         remembered = _V1_CONTROL_FLOW[graph] = (len(graph), found)
     return remembered[1]
+
+
+def forget_v1_control_flow(graph: Graph) -> None:
+    """Look again when next asked: a pass took v1 control flow out of `graph`."""
+    _V1_CONTROL_FLOW.pop(graph, None)

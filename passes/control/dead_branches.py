@@ -24,7 +24,7 @@ from graphopt.passes.control.loop_frames import (
     frame_name,
     frame_paths,
 )
-from graphopt.passes.frames import has_v1_control_flow
+from graphopt.passes.frames import forget_v1_control_flow, has_v1_control_flow
 
 ROUNDS = 4  # of setting aside predicates that cannot be resolved, before all of them are left
 _LOOP = EXITS | NEXT_ITERATIONS | {LOOP_CONDITION}
@@ -50,6 +50,7 @@ def resolve_switches(graph: Graph, rule: str, context: PassContext) -> None:
         bad = _problems(graph, chosen, dead)
         if not bad:
             _resolve(graph, chosen, dead, rule, context)
+            forget_v1_control_flow(graph)
             return
         for switch, reason in _blamed(bad, dead, chosen).items():
             context.refused(rule, switch, reason)

@@ -9,7 +9,7 @@ from graphopt.ir.model import Model
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.control.raise_branches import raise_branches
 from graphopt.passes.control.raise_loops import raise_loops
-from graphopt.passes.frames import has_v1_control_flow
+from graphopt.passes.frames import forget_v1_control_flow, has_v1_control_flow
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class RaiseControlFlow(Pass):
         while has_v1_control_flow(graph):
             branches, refused = raise_branches(graph, model, self.name, context)
             loops, more = raise_loops(graph, model, self.name, context)
+            forget_v1_control_flow(graph)
             if not branches + loops or not context.allows(self.name):
                 for node, reason in {**refused, **more}.items():
                     context.refused(self.name, node, reason)

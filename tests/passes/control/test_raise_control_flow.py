@@ -9,6 +9,7 @@ from hypothesis import given
 
 from graphopt.ir.text import parse_model
 from graphopt.passes import PassManager, run_pass
+from graphopt.passes.frames import has_v1_control_flow
 from graphopt.testing import assert_equivalent, check_pass, models, random_model
 
 NAME = "raise-control-flow"
@@ -251,6 +252,13 @@ def test_deep_nesting() -> None:
     assert run_pass(model, NAME).rules == {NAME: depth}
     assert not left(model)
     check_both(source, model, x=np.array([1.0, -2.0], np.float32))
+
+
+def test_the_graph_counts_as_functional_afterwards() -> None:
+    model = parse_model(COND)
+    assert has_v1_control_flow(model.graph)
+    run_pass(model, NAME)
+    assert not has_v1_control_flow(model.graph)
 
 
 @given(models())
