@@ -4,7 +4,8 @@
 
 Needs the extra `tensorflow` and a corpus folder with its MANIFEST.json (default ../shared/corpus, or $GRAPHOPT_CORPUS).
 Each signature ends as `reproduced` (the frozen, optimised graph computes what `tf.saved_model.load` computes on seeded
-inputs), `not run` (TensorFlow cannot run it either), `refused by both`, or `FAILS`; each checkpoint as `read` (every
+inputs), `not run` (TensorFlow cannot run it either), `stays unfrozen` (it changes its variables, and the reason
+names the node), `refused by both`, or `FAILS`; each checkpoint as `read` (every
 variable equals TensorFlow's), `refused by both` or `FAILS`. The exit status is 1 if anything fails.
 """
 
@@ -71,7 +72,7 @@ def run_frozen(path: pathlib.Path, name: str, feeds: dict[str, Any]) -> dict[str
 
 def examine_signature(path: pathlib.Path, name: str, function: Any) -> tuple[str, str]:
     """The verdict on one signature."""
-    from graphopt.ir import Error
+    from graphopt.ir import Error, UnsupportedError
 
     reason = "no inputs to guess"
     for size in SIZES:
@@ -87,6 +88,8 @@ def examine_signature(path: pathlib.Path, name: str, function: Any) -> tuple[str
             continue
         try:
             actual = run_frozen(path, name, feeds)
+        except UnsupportedError as error:
+            return "stays unfrozen", str(error)
         except Error as error:
             return "FAILS", f"{type(error).__name__}: {error}"
         except Exception as error:
@@ -127,9 +130,11 @@ def examine_savedmodel(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[
         load(path)
     except Error as error:
         return [("", "FAILS", f"{type(error).__name__}: {error}")]
-    return [(name, *examine_signature(path, name, function)) for name, function in theirs.signatures.items()] or [
-        ("", "not run", "it has no signature")
-    ]
+    results = []
+    for name in theirs.signatures:
+        fresh = tf.saved_model.load(str(path))  # an earlier signature may have trained the variables
+        results.append((name, *examine_signature(path, name, fresh.signatures[name])))
+    return results or [("", "not run", "it has no signature")]
 
 
 def examine_checkpoint(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[str, str, str]]:
@@ -143,7 +148,7 @@ def examine_checkpoint(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[
     folder = root / entry["path"]
     indices = sorted(folder.glob("*.index"))
     if not indices:
-        return examine_metagraph(folder)
+        return examine_metagraph(folder, entry["loads"])
     try:
         ours = open_checkpoint(str(indices[0].with_suffix("")))
         reader = tf.train.load_checkpoint(str(indices[0].with_suffix("")))
@@ -155,7 +160,7 @@ def examine_checkpoint(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[
     return [("", "read", f"{len(reader.get_variable_to_shape_map())} tensors")]
 
 
-def examine_metagraph(folder: pathlib.Path) -> list[tuple[str, str, str]]:
+def examine_metagraph(folder: pathlib.Path, loads: bool) -> list[tuple[str, str, str]]:
     """A folder with a `.meta` file alone: its graph must load."""
     from graphopt import load
     from graphopt.ir import Error
@@ -166,7 +171,7 @@ def examine_metagraph(folder: pathlib.Path) -> list[tuple[str, str, str]]:
     try:
         return [("", "read", f"{load(found[0]).node_count} nodes")]
     except Error as error:
-        return [("", "FAILS", f"{type(error).__name__}: {error}")]
+        return [("", "FAILS" if loads else "refused by both", f"{type(error).__name__}: {error}")]
 
 
 def main() -> int:
