@@ -8,6 +8,7 @@ from typing import Any
 
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
+from graphopt.ir.known import CONSTANTS
 from graphopt.ir.model import Function, Model, Signature
 from graphopt.ir.tensors import RepeatedTensor, Tensor
 from graphopt.ir.types import Shape
@@ -111,7 +112,7 @@ def _diff_graphs(before: Graph, after: Graph, where: str, result: Difference) ->
         fields = _diff_nodes(node, other)
         if fields:
             result.changed.append(Change(where, node.name, other.op, fields))
-            result.constants_changed += "attribute value" in fields and other.op == "tf.Const"
+            result.constants_changed += "attribute value" in fields and other.op in CONSTANTS
     for node in after:
         if before.find(node.name) is None:
             result.added.append({"graph": where, "node": node.name, "op": node.op})

@@ -10,7 +10,7 @@ from typing import Any
 from graphopt.discovery import discover
 from graphopt.ir.graph import Graph
 from graphopt.ir.infer import infer_model
-from graphopt.ir.known import CONSTANT
+from graphopt.ir.known import CONSTANTS as HELD
 from graphopt.ir.model import Function, Model, Signature
 from graphopt.ir.ops import find
 from graphopt.ir.tensors import Tensor
@@ -109,6 +109,7 @@ def inspect_model(model: Model, notes: list[str] | None = None) -> Inspection:
     outcome = infer_model(model, fresh_symbols=True)
     constants = {id(held): (node, held) for node, held in _constants(model)}
     largest = sorted(constants.values(), key=lambda item: (-item[1].stored_bytes, item[0].name))[:5]
+    values = [variable.value for variable in model.variables.values() if variable.value is not None]
     origins = list(_dynamic_origins(model.graph))
     return Inspection(
         source=model.source,
@@ -120,14 +121,16 @@ def inspect_model(model: Model, notes: list[str] | None = None) -> Inspection:
         signatures=[_signature(name, signature) for name, signature in model.signatures.items()],
         set_aside=_set_aside(model),
         operators=_counts(node.op_type for graph in model.graphs for node in graph),
-        parameters=sum(held.size for _, held in constants.values() if _is_parameter(held)),
+        parameters=sum(
+            held.size for held in (*(held for _, held in constants.values()), *values) if _is_parameter(held)
+        ),
         constants=len(constants),
         constant_bytes=sum(held.stored_bytes for _, held in constants.values()),
         largest_constants=[_constant(node, held) for node, held in largest],
         functions=[_function(function) for function in model.functions.values()],
         devices=_counts(node.device for graph in model.graphs for node in graph if node.device),
         unknown_operators=_counts(_unknown_operators(model)),
-        variables=sum(1 for graph in model.graphs for node in graph if node.op in VARIABLES),
+        variables=len(model.variables) or sum(1 for graph in model.graphs for node in graph if node.op in VARIABLES),
         leftovers=sum(1 for graph in model.graphs for node in graph if is_aside(node) and node.outputs),
         dynamic_values=sum(1 for node in model.graph for value in node.outputs if not _is_settled(value)),
         dynamic_origins=origins[:DYNAMIC_LIMIT],
@@ -169,7 +172,7 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
 def _constants(model: Model) -> Iterator[tuple[Node, Tensor]]:
     for graph in model.graphs:
         for node in graph:
-            if node.op == CONSTANT:
+            if node.op in HELD:
                 held = node.attrs.get("value")
                 if isinstance(held, Tensor):
                     yield node, held
@@ -220,7 +223,7 @@ def _why_unknown(node: Node) -> str:
         return "the operator is not in the table"
     if operator.shape is None:
         return "no shape inference for the operator"
-    if node.op in VARIABLES or node.op in CONSTANTS:
+    if node.op in VARIABLES or node.op in CONSTANTS or node.op in HELD:
         return "it is not declared"
     return "it depends on values"
 

@@ -78,19 +78,20 @@ def verify(
     """
     reference, candidate = loaded(first), loaded(second)
     samples = make_samples(reference, data, random, seed)
-    engine = engine_named(runtime)
+    engines = engine_for(reference, runtime), engine_for(candidate, runtime)
     names = _correspondence(reference, candidate)
     tolerance = Tolerance(rtol, atol)
-    expected = [engine.run(reference, sample) for sample in samples]
+    expected = [engines[0].run(reference, sample) for sample in samples]
     renamed = [{other: sample[name] for name, other in names.inputs.items()} for sample in samples]
     actual = [
         {key: outputs[other] for key, other in names.outputs.items()}
-        for outputs in (engine.run(candidate, sample) for sample in renamed)
+        for outputs in (engines[1].run(candidate, sample) for sample in renamed)
     ]
-    report = VerificationReport(engine.name, len(samples), compare_samples(expected, actual, tolerance))
+    runtimes = ", ".join(dict.fromkeys(engine.name for engine in engines))
+    report = VerificationReport(runtimes, len(samples), compare_samples(expected, actual, tolerance))
     report.warnings = [*names.notes, *_flat_outputs(report.outputs)]
     if per_layer:
-        _compare_layers(report, (reference, candidate), (samples, renamed), engine, tolerance, names.outputs)
+        _compare_layers(report, (reference, candidate), (samples, renamed), engines, tolerance, names.outputs)
     return report
 
 
@@ -108,6 +109,11 @@ def engine_named(runtime: str | Runtime | None) -> Runtime:
     if runtime is None:
         runtime = "tensorflow" if _has_tensorflow() else "reference"
     return get_runtime(runtime) if isinstance(runtime, str) else runtime
+
+
+def engine_for(model: Model, runtime: str | Runtime | None) -> Runtime:
+    """`engine_named`, except that LiteRT is the default for what was read from a `.tflite`."""
+    return engine_named("litert" if runtime is None and model.format == "tflite" else runtime)
 
 
 def _has_tensorflow() -> bool:
@@ -187,14 +193,15 @@ def _compare_layers(
     report: VerificationReport,
     models: tuple[Model, Model],
     samples: tuple[Samples, Samples],
-    engine: Runtime,
+    engines: tuple[Runtime, Runtime],
     tolerance: Tolerance,
     names: Mapping[str, str],
 ) -> None:
     """Compare every tensor that both models have under one name, in the order of the second model."""
     candidate = models[1]
     expected, actual = (
-        [engine.run_all(model, sample) for sample in fed] for model, fed in zip(models, samples, strict=True)
+        [engine.run_all(model, sample) for sample in fed]
+        for model, fed, engine in zip(models, samples, engines, strict=True)
     )
     order = [tensor_name(value) for node in _in_order(candidate) for value in node.outputs]
     shared = [name for name in order if name in expected[0] and name in actual[0]]
@@ -245,7 +252,7 @@ class NumericComparison:
         seed: int = 0,
     ) -> None:
         self._samples = make_samples(model, data, random, seed)
-        self._engine = engine_named(runtime)
+        self._engine = engine_for(model, runtime)
         self._original = self._accepted = self._run(model)
         self._exactness = Exactness.EXACT
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphopt.ir.errors import CheckError, Error, GraphError, UsageError, VerificationError, printable
 from graphopt.ir.infer_nodes import Oracle
+from graphopt.ir.known import CONSTANTS
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.verifier import problems, verify
@@ -217,7 +218,7 @@ def constant_bytes(model: Model) -> int:
     seen: dict[int, int] = {}
     for graph in model.graphs:
         for node in graph:
-            if node.op == "tf.Const":
+            if node.op in CONSTANTS:
                 held = node.attrs.get("value")
                 if isinstance(held, Tensor):
                     seen[id(held)] = held.stored_bytes

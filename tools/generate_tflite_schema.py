@@ -59,25 +59,20 @@ def schema_text() -> str:
     """The whole file."""
     from ai_edge_litert import schema_py_generated
 
-    tree = ast.parse(inspect.getsource(schema_py_generated))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    functions = {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
-    lines = [
-        _enumeration(node)
-        for name, node in classes.items()
-        if not any(isinstance(i, ast.FunctionDef) for i in node.body)
-    ]
+    source = inspect.getsource(schema_py_generated)
+    lines = source.splitlines()
+    nodes = {item.name: item for item in ast.parse(source).body if isinstance(item, (ast.ClassDef, ast.FunctionDef))}
+    texts = {name: "\n".join(lines[item.lineno - 1 : item.end_lineno]) for name, item in nodes.items()}
+    classes = {name: item for name, item in nodes.items() if isinstance(item, ast.ClassDef)}
+    functions = {name: text for name, text in texts.items() if name not in classes}
+    written = []
+    for node in classes.values():
+        if not any(isinstance(item, ast.FunctionDef) for item in node.body):
+            written.append(_enumeration(node))
     for name in classes:
         if f"{name}T" in classes:
-            lines.append(
-                _table(
-                    name,
-                    ast.unparse(classes[name]),
-                    inspect.getsource(getattr(schema_py_generated, f"{name}T")),
-                    functions,
-                )
-            )
-    return "".join(f"{line}\n" for line in lines)
+            written.append(_table(name, texts[name], texts[f"{name}T"], functions))
+    return "".join(f"{line}\n" for line in written)
 
 
 def _enumeration(node: ast.ClassDef) -> str:

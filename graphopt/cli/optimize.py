@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="after each pass (default: structure)",
     )
     parser.add_argument("--data", metavar="D", help="an .npz with samples for numeric checks; random if not given")
-    parser.add_argument("--runtime", metavar="R", help="what runs numeric checks: reference or tensorflow")
+    parser.add_argument("--runtime", metavar="R", help="what runs numeric checks: reference, tensorflow or litert")
     parser.add_argument("--exactness", metavar="CLASS", help="exact, reassociating (default) or approximate rewrites")
     parser.add_argument("--fast-math", action="store_true", help="give up NaN and Inf where that allows more")
     parser.add_argument("--journal", metavar="F", help="write every rewrite to F as JSON lines")

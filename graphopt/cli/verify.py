@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rtol", metavar="R", type=tolerance, help="error allowed, relative to an output's scale")
     parser.add_argument("--atol", metavar="A", type=tolerance, help="error allowed besides (default: 0)")
     parser.add_argument("--per-layer", action="store_true", help="compare every tensor that both models have")
-    parser.add_argument("--runtime", metavar="R", help="what runs the models: reference or tensorflow")
+    parser.add_argument("--runtime", metavar="R", help="what runs the models: reference, tensorflow or litert")
     add_json(parser)
 
 

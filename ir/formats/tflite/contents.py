@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from graphopt.ir.tensors import EXPANSION_LIMIT, FileTensor, Mapping, PackedTens
 from graphopt.ir.types import STRING, UINT8, DType
 
 Piece = bytes | memoryview
+_ADDRESSABLE = 1 << 56  # elements, of up to 16 bytes
 
 
 class StringTensor(Tensor):
@@ -43,9 +45,9 @@ def stored_tensor(
 
     Raises `MalformedError` where strings are not packed as they should be.
     """
-    size = 1
-    for dim in shape:
-        size *= dim
+    size = math.prod(shape)
+    if not is_addressable(shape):
+        return None
     if dtype is STRING:
         _check_strings(data, size)
         return StringTensor(data, shape)
@@ -57,6 +59,11 @@ def stored_tensor(
             PackedTensor(FileTensor(mapping, offset, UINT8, (length,)), dtype, shape) if length == len(data) else None
         )
     return FileTensor(mapping, offset, dtype, shape) if size * dtype.itemsize == len(data) else None
+
+
+def is_addressable(shape: Sequence[int]) -> bool:
+    """NumPy can make an array of the shape; where a dimension is 0, it still multiplies the others."""
+    return math.prod(dim for dim in shape if dim) <= _ADDRESSABLE
 
 
 def _check_strings(data: memoryview, size: int) -> None:
@@ -90,7 +97,7 @@ def stored_bytes(held: Tensor) -> Piece:
     array = np.ascontiguousarray(held.numpy())
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+    return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
 def _packed_strings(held: Tensor) -> bytes:

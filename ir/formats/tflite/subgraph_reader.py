@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.ir.errors import MalformedError, printable
-from graphopt.ir.formats.tflite.contents import stored_tensor
+from graphopt.ir.formats.tflite.contents import is_addressable, stored_tensor
 from graphopt.ir.formats.tflite.element_types import dtype_numbered
 from graphopt.ir.formats.tflite.options import option_fields, to_attributes
 from graphopt.ir.formats.tflite.records import (
@@ -155,8 +155,9 @@ class SubgraphReader:
             op, attrs = CONSTANT, {"external_buffer": record.raw["external_buffer"]}
         elif record.buffer.data:
             op, attrs = CONSTANT, self._contents(record)
-        elif op == TENSOR and record.type.shape.is_static and record.type.shape.size == 0:
-            op, attrs = CONSTANT, self._empty(record)
+        elif op == TENSOR and record.type.shape.size == 0:
+            attrs = self._empty(record)
+            op = CONSTANT if attrs else TENSOR
         node = self._node(op, record.name or op.lower().removeprefix("tfl."), attrs)
         self._add_outputs(node, [record])
         node.extras = NodeRecord(op, (record,))
@@ -179,9 +180,10 @@ class SubgraphReader:
 
     def _empty(self, record: TensorRecord) -> dict[str, Any]:
         dtype: DType = record.type.dtype
-        if dtype.numpy is None:
+        shape = record.type.shape.static
+        if dtype.numpy is None or shape is None or not is_addressable(shape):
             return {}
-        record.value = ArrayTensor(np.empty(record.type.shape.static or (), dtype.numpy), dtype)
+        record.value = ArrayTensor(np.empty(shape, dtype.numpy), dtype)
         return {"value": record.value}
 
     def _node(self, op: str, name: str, attrs: dict[str, Any]) -> Node:

@@ -132,7 +132,8 @@ class SubgraphWriter:
             return self.numbers.buffer(record.buffer)
         if "value" in node.attrs:
             fields.pop("sparsity", None)
-        return self._of(node, self.numbers.buffer_of, held)
+        number: int = self._of(node, self.numbers.buffer_of, held)
+        return number
 
     # Operators ------------------------------------------------------------------------------------------------
 

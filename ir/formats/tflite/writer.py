@@ -63,6 +63,7 @@ class _Writer:
         self.code_numbers: dict[int, int] = {}
         self.code_keys: dict[tuple[int, bytes | None, int], int] = {}
         self.used: dict[int, None] = {}
+        self.used_codes: dict[int, None] = {}
 
     # Numbers --------------------------------------------------------------------------------------------------
 
@@ -94,20 +95,19 @@ class _Writer:
 
     def code(self, record: CodeRecord | None, builtin: int, custom: bytes | None, version: int) -> int:
         """The number of an operator code: the one that was read, one that says the same, or a new one."""
+        number = None
         if record is not None and (record.builtin, record.custom, record.version) == (builtin, custom, version):
             number = self.code_numbers.get(id(record))
-            if number is not None:
-                return number
-        key = builtin, custom, version
-        number = self.code_keys.get(key)
         if number is None:
-            number = self.code_keys[key] = len(self.codes)
+            number = self.code_keys.setdefault((builtin, custom, version), len(self.codes))
+        if number == len(self.codes):
             self.codes.append(
                 {
                     "deprecated_builtin_code": min(builtin, _DEPRECATED_LIMIT), "builtin_code": builtin,
                     "custom_code": custom, "version": version,
                 }
             )  # fmt: skip
+        self.used_codes[number] = None
         return number
 
     def function(self, name: str) -> int:
@@ -152,26 +152,26 @@ class _Writer:
         if not self.contents:
             self.contents.append(None)  # the first buffer is empty, by convention
             self.used[0] = None
-        in_use = {
-            id(code): None
-            for graph in self.graphs
-            for node in graph
-            if (code := getattr(node.extras, "code", None)) is not None
-        }
         for code in self.record.codes:
-            if id(code) in in_use or not code.is_referenced:
-                self.code_numbers[id(code)] = len(self.codes)
-                self.code_keys.setdefault((code.builtin, code.custom, code.version), len(self.codes))
-                self.codes.append(code.raw)
+            self.code_numbers[id(code)] = len(self.codes)
+            self.code_keys.setdefault((code.builtin, code.custom, code.version), len(self.codes))
+            if not code.is_referenced:
+                self.used_codes[len(self.codes)] = None
+            self.codes.append(code.raw)
 
     def _compact(self, tables: Sequence[Fields], fields: Fields) -> None:
-        """Leave out buffers that were read and that nothing refers to any more."""
+        """Leave out buffers and operator codes that were read and that nothing refers to any more."""
+        codes = {number: place for place, number in enumerate(sorted(self.used_codes))}
+        self.codes = [self.codes[number] for number in codes]
+        for table in tables:
+            for operator in table["operators"] or ():
+                operator["opcode_index"] = codes[operator["opcode_index"]]
         numbers = {number: place for place, number in enumerate(sorted(self.used))}
         self.contents = [self.contents[number] for number in numbers]
         referring = [(tensor, "buffer") for table in tables for tensor in table["tensors"] or ()]
         referring += [(item, "buffer") for item in fields["metadata"] or ()]
-        for table, key in referring:
-            table[key] = numbers[table[key]]
+        for item, key in referring:
+            item[key] = numbers[item[key]]
         if fields.get("metadata_buffer"):
             fields["metadata_buffer"] = [numbers[number] for number in fields["metadata_buffer"]]
 
