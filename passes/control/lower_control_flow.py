@@ -69,7 +69,7 @@ class LowerControlFlow(Pass):
     iteration come before whatever depends on it.
 
     Refuses conditions that are not known to be scalars of type bool, calls that do not fit their functions, a loop
-    without variables, and growth beyond four times the model and 32768 nodes. `assume_scalars` takes a condition of
+    without variables, and growth beyond four times the model and 16384 nodes. `assume_scalars` takes a condition of
     unknown shape for a scalar; `infer-shapes` often finds out. `raise-control-flow` is the way back.
     """
 

@@ -381,7 +381,7 @@ class _Conditional:
             "then_branch": FunctionRef(functions[0].name), "else_branch": FunctionRef(functions[1].name),
             "output_shapes": tuple(type.shape for type in types),
         }  # fmt: skip
-        first = next(node for node in self.graph if node in self.group and node in self.places.joins)
+        first = self.merges[0]
         return self.graph.create_node(
             "tf.If" if is_stateful else "tf.StatelessIf", [self.predicate, *operands], attrs, name=name, types=types,
             before=first, control_inputs=self._waits(), device=first.device,

@@ -217,7 +217,7 @@ class _Loop:
         }  # fmt: skip
         enters = [*self.initial.values(), *self.constants]
         waits = dict.fromkeys(control for enter in enters for control in enter.control_inputs)
-        first = next(node for node in self.graph if node in self.exits)
+        first = next(iter(self.exits))
         return self.graph.create_node(
             "tf.While" if is_stateful else "tf.StatelessWhile", inputs, attrs, name=name, types=types, before=first,
             control_inputs=waits, device=first.device,
