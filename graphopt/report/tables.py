@@ -9,6 +9,8 @@ from typing import IO, Any
 
 from graphopt.ir.errors import printable
 
+WHOLE = 32  # characters of a first column up to which it is not broken on a narrow terminal
+
 
 @dataclass
 class Table:
@@ -65,10 +67,14 @@ def _write_rich(table: Table, stream: IO[str]) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title) if table.title else None, title_justify="left", box=box.SIMPLE_HEAD)
-    for name, right in zip(table.names, table.right, strict=True):
-        drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
-    for row in table.texts():
+    title = Text(table.title) if table.title else None
+    drawn = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    texts = table.texts()
+    short = max((len(row[0]) for row in texts), default=0) <= WHOLE  # names of passes and operators stay in one piece
+    for place, (name, right) in enumerate(zip(table.names, table.right, strict=True)):
+        whole = right or (short and place == 0)
+        drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold", no_wrap=whole)
+    for row in texts:
         drawn.add_row(*map(Text, row))
     Console(file=stream, no_color="NO_COLOR" in os.environ, highlight=False).print(drawn)
 

@@ -51,6 +51,15 @@ def test_a_terminal_gets_a_drawing_without_markup_or_escapes_of_the_data(monkeyp
     assert "\x1b[31m" not in shown
 
 
+def test_a_narrow_terminal_breaks_neither_short_names_nor_numbers(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = Terminal()
+    wide = Table(["pass", "nodes>", "after>", "rules fired"])
+    wide.add("prune-control-dependencies", 1234567, 1234567, "prune-control-dependencies 17, and some others 2")
+    write(wide, stream)
+    assert "prune-control-dependencies  1,234,567  1,234,567" in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [
