@@ -18,8 +18,8 @@ from graphopt.ir.known import CONSTANT, constant_tensor, constant_type, hold
 from graphopt.ir.model import Model
 from graphopt.ir.ops import Operator, Trait, attributes, find
 from graphopt.ir.shape_values import ShapeValues
-from graphopt.ir.tensors import ArrayTensor, RepeatedTensor, Tensor
-from graphopt.ir.types import DType, TensorType, dereferenced, dtype_of
+from graphopt.ir.tensors import ArrayTensor, RepeatedTensor, Tensor, total_bytes
+from graphopt.ir.types import STRING, DType, TensorType, dereferenced, dtype_of
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.frames import frame_anchors, has_v1_control_flow
@@ -210,7 +210,7 @@ class Folding:
         return None if array is None else ArrayTensor(np.array(array), value.dtype)
 
     def _check_operands(self, node: Node, operands: Sequence[Tensor]) -> None:
-        stored = sum(operand.stored_bytes for operand in operands)
+        stored = total_bytes(operands)  # each counted once, however often it is read
         for operand in operands:
             if operand.dtype.numpy is None:
                 raise Refused(f"an operand is {operand.dtype.name}, which has no values")
@@ -221,7 +221,7 @@ class Folding:
             if stored > EXPANDED or not all(operand.nbytes <= EXPANDED for operand in operands):
                 raise Refused("the size of its result is not known beforehand")
             return
-        total = sum(size or 0 for size in expected)
+        total = max(sum(size or 0 for size in expected), string_bytes(node, operands))
         limit = min(self.options.max_bytes, self.context.max_constant_bytes)
         if total > limit and (total > stored or self.options.bound_all):
             raise Refused(f"its result takes {total} bytes, more than the limit of {limit}")
@@ -300,6 +300,19 @@ class Folding:
         self.context.rewrote(self.options.name, removed=(node,), added=tuple(added))
         if not node.has_uses:
             self.graph.remove(node)
+
+
+def string_bytes(node: Node, operands: Sequence[Tensor]) -> int:
+    """Bytes that the strings of a node's outputs may take, at most; 0 where none is a string."""
+    elements = sum(math.prod(value.shape.static or ()) for value in node.outputs if value.dtype is STRING)
+    if not elements:
+        return 0
+    if node.op_type in ROUNDED_ALIKE:  # strings are moved as they are
+        strings = [operand.numpy() for operand in operands if operand.dtype is STRING and operand.size]
+        return elements * max((max(map(len, array.flat)) for array in strings), default=0)
+    padding = sum(abs(item) for key in ("width", "precision") if type(item := node.attrs.get(key)) is int)
+    joined = sum(operand.nbytes for operand in operands) + padding
+    return elements * joined * (joined if "Regex" in node.op_type else 1)
 
 
 def output_bytes(type: TensorType) -> int | None:

@@ -21,7 +21,7 @@ from graphopt.passes.removal import is_removable
 from graphopt.passes.replacement import replace_target
 
 CALLS = frozenset({"tf.PartitionedCall", "tf.StatefulPartitionedCall"})
-GROWTH_FACTOR, GROWTH_NODES = 4, 1 << 15  # inlining may multiply the model's nodes by this, and add that many
+GROWTH_FACTOR, GROWTH_NODES = 4, 1 << 14  # inlining may multiply the model's nodes by this, and add that many
 KEPT_APART = ("_noinline", "_XlaMustCompile")  # function attributes that ask not to be inlined
 
 
@@ -44,7 +44,7 @@ class InlineFunctions(Pass):
     are followed; `always` inlines also functions that are marked to be kept apart.
 
     Refuses functions marked `_noinline` or for XLA alone, calls whose arguments do not fit the function, calls in a
-    v1 branch to which constants could not be tied, and growth beyond four times the model and 32768 nodes.
+    v1 branch to which constants could not be tied, and growth beyond four times the model and 16384 nodes.
     """
 
     levels: int | None = None
