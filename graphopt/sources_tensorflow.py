@@ -55,6 +55,8 @@ def _concrete_function(source: Any, tf: Any) -> Any:
     inputs = getattr(source, "inputs", None)
     if not inputs:
         kind = type(source).__name__
+        if not callable(source):  # a tensor, a variable, a data set
+            raise UsageError(f"a model cannot be read from a {kind}; give a ConcreteFunction or a Keras model")
         raise UsageError(f"the {kind} has no inputs yet: build it, or call it once, before it is loaded")
     specs = [tf.TensorSpec(item.shape, item.dtype, _input_name(item, place)) for place, item in enumerate(inputs)]
     nested = specs[0] if len(specs) == 1 else specs

@@ -83,13 +83,13 @@ def test_what_is_no_model(tmp_path) -> None:
         (tmp_path / "absent.pb", "No such file"),
         (tmp_path / "empty.pb", "the file is empty"),
         (tmp_path / "array.npz", "ZIP archive"),
-        (saved, "a directory, where a frozen graph"),
+        (saved, "a directory without a SavedModel"),
     ):
         with pytest.raises(MalformedError, match=message) as failure:
             graphopt.load(path)
         assert str(path) in str(failure.value)
     (saved / "saved_model.pb").touch()
-    with pytest.raises(MalformedError, match="a SavedModel, and this version reads frozen graphs"):
+    with pytest.raises(MalformedError, match="saved_model.pb: the file is empty"):
         graphopt.load(saved)
     with pytest.raises(MalformedError, match="the file is empty"):
         graphopt.load(b"")
@@ -155,5 +155,7 @@ def test_functions_and_keras_models_are_frozen_on_the_way() -> None:
     assert len(graphopt.load(concrete.graph.as_graph_def()).graph) == len(graphopt.load(concrete.graph).graph)
     with pytest.raises(UsageError, match="no single signature"):
         graphopt.load(scaled)
+    with pytest.raises(UsageError, match="a model cannot be read from a EagerTensor; give a ConcreteFunction"):
+        graphopt.load(tf.ones([2]))
     with pytest.raises(UsageError, match="has no inputs yet"):
         graphopt.load(tf.keras.Sequential([layers.Dense(2)]))
