@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.ops import Trait, traits_of
@@ -10,24 +11,36 @@ from graphopt.ir.value import Node
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.frames import has_v1_control_flow
 
+NOTHING = "tf.NoOp"
+LOOKED_BACK = 16  # producers of a producer beyond which it is not asked what it waits for
+# They run although not everything they read did.
+_UNCONDITIONAL = frozenset({"tf.Merge", "tf.RefMerge", "tf.ControlTrigger"})
+_EFFECTS = Trait.STATEFUL | Trait.ASSERTION | Trait.CALL
+
 
 @dataclass(frozen=True)
 class PruneControlDependencies(Pass):
-    """Drop control inputs that order nothing: those on nodes which, with all they depend on, have no effects.
+    """Drop control inputs that order nothing.
 
     *Given*
 
         %w = tf.Const() {value = float32[] 1.0}
-        %done = tf.NoOp() after(%w)
+        %first = tf.PrintV2(%message)
+        %done = tf.NoOp() after(%w, %first)
         %y = tf.Relu(%x) after(%done)
 
     *Result*
 
         %w = tf.Const() {value = float32[] 1.0}
-        %done = tf.NoOp()
-        %y = tf.Relu(%x)
+        %first = tf.PrintV2(%message)
+        %done = tf.NoOp() after(%first)
+        %y = tf.Relu(%x) after(%first)
 
-    Refuses graphs with v1 control flow, where a control input also says which branch or loop a node belongs to.
+    Those on nodes which, with all they depend on, have no effects are dropped. Who waits for a `NoOp` waits for what
+    that waits for, where this makes no more control inputs.
+
+    Refuses to drop any from a graph with v1 control flow, where they also say which branch or loop a node belongs
+    to, but those that say it again: on a node without effects that one of the inputs is, or waits for.
     """
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:
@@ -35,15 +48,69 @@ class PruneControlDependencies(Pass):
         waiting = [node for node in graph if node._control_inputs]
         if not waiting:
             return
-        if has_v1_control_flow(graph):
+        has_frames = has_v1_control_flow(graph)
+        if has_frames:
             context.refused(self.name, waiting[0], "the graph has v1 control flow")
-            return
-        effects: dict[Node, bool] = {}
-        for node in waiting:
-            for control in node.control_inputs:
-                if not has_effects(control, effects) and context.allows(self.name):
-                    node.remove_control_input(control)
-                    context.rewrote(self.name)
+        else:
+            effects: dict[Node, bool] = {}
+            for node in waiting:
+                for control in node.control_inputs:
+                    if not has_effects(control, effects):
+                        self._drop(node, control, context)
+        queue = dict.fromkeys(waiting)
+        while queue:
+            node = next(iter(queue))
+            del queue[node]
+            if has_frames:
+                queue.update(self._drop_repeated(node, context))
+            if node.op == NOTHING and node not in graph._targets:
+                queue.update(self._go_round(node, context))
+
+    def _drop(self, node: Node, control: Node, context: PassContext) -> bool:
+        if not context.allows(self.name):
+            return False
+        node.remove_control_input(control)
+        context.rewrote(self.name)
+        return True
+
+    def _drop_repeated(self, node: Node, context: PassContext) -> dict[Node, None]:
+        """Drop what `node` waits for anyway; returns nodes to look at again."""
+        again: dict[Node, None] = {}
+        awaited = awaited_anyway(node) if node.control_inputs else {}
+        for control in node.control_inputs:
+            if control in awaited and not traits_of(control.op) & _EFFECTS and self._drop(node, control, context):
+                again.update(dict.fromkeys((control, *node.control_users)))
+        return again
+
+    def _go_round(self, nothing: Node, context: PassContext) -> dict[Node, None]:
+        """Let all who wait for `nothing` wait for what it waits for; returns nodes to look at again."""
+        users, controls = nothing.control_users, nothing.control_inputs
+        if not users or len(users) * len(controls) > len(users) + len(controls) or not context.allows(self.name):
+            return {}
+        for user in users:
+            user.remove_control_input(nothing)
+            for control in controls:
+                user.add_control_input(control)
+        context.rewrote(self.name)
+        return dict.fromkeys((*controls, *users))
+
+
+def awaited_anyway(node: Node) -> dict[Node, None]:
+    """Nodes that run before `node`, and without which it does not run, because its inputs say so.
+
+    These are the producers of its data, and what they and its control inputs read and wait for.
+    """
+    if node.op in _UNCONDITIONAL:
+        return {}
+    read = [value.node for value in node._inputs if value is not None and not value.is_input]
+    found = dict.fromkeys(read)
+    for producer in (*read, *node.control_inputs):
+        if traits_of(producer.op) & Trait.CONTROL_FLOW or any(value.is_input for value in producer.outputs):
+            continue
+        further = list(islice(producer.predecessors(), LOOKED_BACK + 1))
+        if len(further) <= LOOKED_BACK:
+            found.update(dict.fromkeys(further))
+    return found
 
 
 def has_effects(node: Node, memo: dict[Node, bool]) -> bool:

@@ -44,7 +44,46 @@ def test_waits_for_effects_stay_also_through_others(effect: str) -> None:
       %between = tf.NoOp() after(%effect)
       %y = tf.Relu(%x) after(%between)
     """
-    check_pass(NAME, graph(body, inputs="%x: float32[2], %h: resource[], %ok: bool[]"), runtime=None)
+    inputs = "%x: float32[2], %h: resource[], %ok: bool[]"
+    after = graph(body.replace("%x) after(%between)", "%x) after(%effect)"), inputs=inputs)
+    check_pass(NAME, graph(body, inputs=inputs), after, runtime=None)
+
+
+def test_who_waits_for_nothing_waits_for_what_it_waits_for() -> None:
+    body = """
+      %e1 = tf.NobodyKnowsThis(%x)
+      %e2 = tf.NobodyKnowsThis(%e1)
+      %one = tf.NoOp() after(%e1)
+      %both = tf.NoOp() after({both})
+      %a = tf.Relu(%x) after({a})
+      %b = tf.Neg(%a) after({b})
+      %many = tf.NoOp() after(%a, %e1, %e2)
+      %c = tf.Abs(%b) after(%many)
+      %d = tf.Sign(%c) after(%many)
+      %y = tf.AddV2(%c, %d) after(%many)
+    """
+    before = graph(body.format(both="%one, %e2", a="%both", b="%one"))
+    after = graph(body.format(both="%e2, %e1", a="%e2, %e1", b="%e1"))
+    check_pass(NAME, before, after, runtime=None)
+
+
+def test_in_v1_branches_only_what_is_said_twice_is_dropped() -> None:
+    body = """
+      %switch = tf.Switch(%x, %p)
+      %pivot = tf.Identity(%switch:1)
+      %gate = tf.NoOp() after({gate})
+      %effect = tf.NobodyKnowsThis(%switch:1)
+      %one = tf.Const() {{value = float32[] 1.0}} after({one})
+      %inside = tf.Identity(%switch:1) after({inside})
+      %sum = tf.AddV2(%inside, %one) after({sum})
+      %y = tf.Merge(%switch, %sum) {{N = 2}} after({merge})
+    """
+    before = body.format(
+        gate="%pivot, %switch", one="%gate", inside="%switch, %effect", sum="%gate, %effect", merge="%sum, %pivot"
+    )
+    after = body.format(gate="%pivot", one="%pivot", inside="%effect", sum="%effect", merge="%sum, %pivot")
+    inputs = "%x: float32[2], %p: bool[]"
+    check_pass(NAME, graph(before, inputs=inputs), graph(after, inputs=inputs), runtime=None)
 
 
 def test_waits_for_what_reads_an_effect_stay() -> None:
