@@ -184,7 +184,8 @@ def _read_arrays(path: str) -> dict[str, Any]:
         with archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = "it holds Python objects" if "pickle" in str(error).lower() else "it is damaged or something else"
+        objects = str(error).startswith("Object arrays")  # anything that is no .npz at all counts as a pickle
+        reason = "it holds Python objects" if objects else "it is damaged or something else"
         raise MalformedError(f"this cannot be read as an .npz of plain arrays: {reason}", source=path) from error
 
 
