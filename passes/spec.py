@@ -13,6 +13,7 @@ import json
 import re
 import types
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from graphopt.ir.errors import UsageError, printable
@@ -69,7 +70,7 @@ def default_of(option: dataclasses.Field[Any]) -> Any:
 def make_pass(name: str, options: dict[str, Any]) -> Pass:
     """The pass `name` with options as parsed text or Python values. Raises `UsageError` for a wrong one."""
     cls = find_pass(name)
-    hints = get_type_hints(cls)
+    hints = _types_of_options(cls) if options else {}
     known = {option.name.replace("_", "-"): option.name for option in cls.options()}
     values: dict[str, Any] = {}
     for key, value in options.items():
@@ -81,6 +82,11 @@ def make_pass(name: str, options: dict[str, Any]) -> Pass:
         except ValueError as error:
             raise UsageError(f"pass '{name}', option '{key}': {error}") from None
     return cls(**values)
+
+
+@cache
+def _types_of_options(cls: type[Pass]) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

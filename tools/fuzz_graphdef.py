@@ -24,6 +24,7 @@ import hashlib
 import json
 import pathlib
 import random
+import re
 import sys
 import time
 import traceback
@@ -34,10 +35,11 @@ from fuzz_structure import Mutant, StructureMutator
 from fuzz_supervisor import Outcome, Supervisor
 
 from graphopt import api
-from graphopt.ir.errors import Error, MalformedError, ResourceError, UnsupportedError, UsageError
+from graphopt.ir.errors import Error, MalformedError, ResourceError, UnsupportedError, UsageError, VerificationError
 from graphopt.ir.formats.graphdef import graphdef_bytes
 from graphopt.ir.model import Model
 from graphopt.ir.verifier import verify
+from graphopt.passes.base import PassError
 from graphopt.passes.manager import PassManager
 from graphopt.testing import random_model
 
@@ -107,6 +109,8 @@ def unclean(stage: str, error: BaseException) -> Outcome:
         if "graphopt" in frame.filename or ROOT.name in frame.filename
     ]
     place = f"{pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    if isinstance(origin, (PassError, VerificationError)):  # raised in one place for many reasons
+        place += " " + re.sub(r"'[^']*'|\[[^\]]*\]|\d+", "", str(error))[:160]
     trace = "".join(traceback.format_exception(origin)[-6:])
     return Outcome("unclean", f"{stage}: {type(origin).__name__} at {place}", f"{error}\n{trace}"[:4000])
 
