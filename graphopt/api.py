@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from graphopt import sources
-from graphopt.discovery import Names, discover
-from graphopt.ir.errors import CheckError, UsageError, printable
+from graphopt.discovery import Names
+from graphopt.ir.errors import CheckError, UnsupportedError, UsageError, printable
 from graphopt.ir.formats import graphdef
 from graphopt.ir.model import Model
 from graphopt.passes.base import Exactness, Pass
@@ -38,32 +38,48 @@ class Result(NamedTuple):
     verification: VerificationReport | None = None
 
 
-def load(source: Any, *, inputs: Names = None, outputs: Names = None) -> Model:
+def load(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Collection[str] | None = None) -> Model:
     """Read a model.
 
-    `source` is a path (`.pb`, `.pbtxt`, `.tflite`), bytes, a GraphDef, a `tf.Graph`, a ConcreteFunction, a Keras
-    model, or a `Model`, which is copied. Inputs and outputs are found unless the source names them; `inputs` and
-    `outputs` name them otherwise, with or without `:0`, and `Signature.reasons` says why each was chosen.
+    `source` is a path (a SavedModel's folder, `.pb`, `.pbtxt`, `.meta`, `.tflite`), bytes, a GraphDef, a `tf.Graph`, a
+    ConcreteFunction, a Keras model, or a `Model`, which is copied. Inputs and outputs are found unless the source names
+    them; `inputs` and `outputs` name them otherwise, with or without `:0`, and `Signature.reasons` says why each was
+    chosen. `tags` choose a MetaGraph of a SavedModel that holds several.
 
     Raises `MalformedError` for what is no model and `UsageError` for a name it does not have.
     """
     with garbage_held():
-        return sources.read(source, inputs=inputs, outputs=outputs).model
+        return sources.read(source, inputs=inputs, outputs=outputs, tags=tags).model
 
 
 def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write `model` to `path`: TFLite for `.tflite`, otherwise a GraphDef, text for `.pbtxt`.
+    """Write `model` to `path`: TFLite for `.tflite`, a GraphDef for other files, text for `.pbtxt`.
 
-    The file is complete or not there at all. Raises `UsageError` where `path` exists, unless told to `overwrite` it,
-    or its folder does not, and `UnsupportedError` where the format cannot hold the model.
+    A SavedModel is written into the folder `path` where that ends with a slash or is a SavedModel already, or where a
+    name without a suffix is given for a model that came from a SavedModel or has variables.
+
+    What is written is complete or not there at all. Raises `UsageError` where `path` exists, unless told to
+    `overwrite` it, or its folder does not, and `UnsupportedError` where the format cannot hold the model: a GraphDef
+    has no place for the values of variables, of which at most those left out of a freeze may remain.
     """
     name = os.fspath(path)
+    if sources.is_folder_name(name, model):
+        from graphopt.ir.formats.savedmodel_writer import write_savedmodel
+
+        write_savedmodel(model, name, overwrite=overwrite)
+        return
     check_output(name, overwrite)
     if sources.is_tflite_name(name):
         from graphopt.ir.formats import tflite
 
         tflite.write_tflite(model, name, overwrite=overwrite)
         return
+    valued = sources.unfrozen_variables(model)
+    if valued:
+        raise UnsupportedError(
+            f"the model has {valued} variables, whose values a GraphDef cannot hold: freeze it, or write a SavedModel "
+            f"('{printable(name.rpartition('.')[0] or name)}/')"
+        )
     graphdef.write_graphdef(model, name, text=is_text_name(name), overwrite=overwrite)
 
 
@@ -137,28 +153,33 @@ def _shape_oracle() -> Any:
 
 def run(model: Model, manager: PassManager, *, numeric: bool = False, data: Any = None, runtime: Any = None) -> Result:
     """Run `manager` on `model` in place, comparing numbers if told to."""
-    require_outputs(model)
+    note = keep_ends(model)
     if not numeric:
-        return Result(model, manager.run(model))
+        report = manager.run(model)
+        report.notes[:0] = [note] if note else []
+        return Result(model, report)
     from graphopt.verification import NumericComparison
 
     comparison = NumericComparison(model, data=data, runtime=runtime)
     manager.compare = comparison
     report = manager.run(model)
+    report.notes[:0] = [note] if note else []
     verification = comparison.report(model)
     if not verification.holds:
         raise CheckError(f"the passes together changed the outputs: {verification.difference}")
     return Result(model, report, verification)
 
 
-def require_outputs(model: Model) -> None:
-    """Raise `UsageError`, naming what could be chosen, where the main graph has nothing to keep."""
+def keep_ends(model: Model) -> str:
+    """Where no outputs were found, make targets of all nodes that nothing needs; returns what to tell the user then."""
     graph = model.graph
-    if graph.outputs or graph.targets or not len(graph):
-        return
-    names = [f"'{printable(name)}' ({reason})" for name, reason in discover(model).set_aside.items()]
-    candidates = f"; candidates: {', '.join(names[:5])}" if names else ""
-    raise UsageError(f"no outputs were found in this graph: name them with outputs (--outputs){candidates}")
+    if graph.outputs or graph.targets:
+        return ""
+    graph.targets = [node for node in graph if not node.has_uses]
+    if not graph.targets:
+        return ""
+    names = ", ".join(f"'{printable(node.name)}'" for node in graph.targets[:5])
+    return f"no outputs were found: what nothing reads is kept ({names}); name outputs to keep less (--outputs)"
 
 
 def exactness_named(exactness: Exactness | str) -> Exactness:
