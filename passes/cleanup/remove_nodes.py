@@ -20,6 +20,8 @@ from graphopt.passes.rewriter import RuleIndex, apply_rules, rule_index
 PASSING_ON = ("Identity", "IdentityN", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics")
 CHECKING = ("Assert", "Print", "PrintV2", "CheckNumericsV2", "DebugIdentity", "DebugIdentityV2", "DebugNanCount")
 
+_ON_THEIR_OWN = frozenset({"tf.Merge", "tf.RefMerge", "tf.ControlTrigger", "tf.Exit", "tf.RefExit", "tf.LoopCond"})
+
 
 @dataclass(frozen=True)
 class RemoveNodes(Pass):
@@ -40,9 +42,10 @@ class RemoveNodes(Pass):
     have: beyond `IdentityN`, which passes on each input, the readers read the first. `dropout` also removes dropout,
     in the forms TensorFlow and Keras write it; `assertions` removes assertions, prints and debugging nodes.
 
-    Refuses a node that is an input or output of the main graph; one that waits for nodes with effects, or for which
-    others wait where its input is a v1 branch; one whose input is a reference, since removing it would move the
-    moment of reading; and any node whose output has another element type than its input.
+    What the node waited for, its readers wait for. Refuses a node that is an input or output of the main graph; one
+    that waits for several where several read it, or one of them is a `Merge`; one for which others wait where its
+    input is a v1 branch; one whose input is a reference, since removing it would move the moment of reading; and any
+    node whose output has another element type than its input.
     """
 
     name: ClassVar[str] = "remove-nodes"
@@ -111,9 +114,8 @@ class RemoveNodes(Pass):
         if node in graph.targets:
             return "it is a target of the graph"
         producer = next(iter(sources.values())).node
-        if node.control_inputs:
-            waits = node.control_inputs[0]
-            return f"it waits for '{printable(waits.name)}'"
+        if node.control_inputs and not can_wait_for_it(node):
+            return f"it waits for '{printable(node.control_inputs[0].name)}'"
         if node.control_users and traits_of(producer.op) & Trait.CONTROL_FLOW:
             return "it anchors control dependencies of a v1 branch or loop"
         return None
@@ -124,9 +126,26 @@ def _dropout_rules() -> RuleIndex:
     return rule_index([rule() for rule in DROPOUT_RULES])
 
 
+def can_wait_for_it(node: Node) -> bool:
+    """The readers of `node` can wait for what it waits for, one for several or several for one.
+
+    Not so an output, a `Merge`, which runs on whichever input comes first, or what ends a loop.
+    """
+    users = dict.fromkeys(node.successors())
+    if any(value.is_output for value in node.outputs) or any(user.op in _ON_THEIR_OWN for user in users):
+        return False
+    return len(users) == 1 or len(node.control_inputs) == 1
+
+
 def splice(graph: Graph, node: Node, sources: Mapping[Value, Value]) -> None:
-    """Let the readers of each output read its source, and those who wait for `node` wait for what it read."""
+    """Let the readers of each output read its source, and those who wait for `node` wait for what it read.
+
+    All of them also wait for what `node` waited for.
+    """
     producers = dict.fromkeys(source.node for source in sources.values())
+    for control in node.control_inputs:
+        for user in node.successors():
+            user.add_control_input(control)
     for value, source in sources.items():
         if value.type.shape.rank is not None:
             merged = source.type.shape.merged(value.type.shape)

@@ -62,7 +62,11 @@ def test_a_node_of_several_inputs_only_if_asked_for() -> None:
 
 REFUSED = {
     "it is an output of the graph": "%y = tf.Identity(%x)",
-    "it waits for 'gate'": "%gate = tf.NoOp()\n%b = tf.Identity(%x) after(%gate)\n%y = tf.Neg(%b)",
+    "it waits for 'gate'": "%gate = tf.NoOp()\n%b = tf.Identity(%x) after(%gate)\n%y = tf.Merge(%b, %x) {N = 2}",
+    "it waits for 'first'": (
+        "%first = tf.NoOp()\n%gate = tf.NoOp()\n%b = tf.Identity(%x) after(%first, %gate)\n"
+        "%c = tf.Neg(%b)\n%y = tf.Mul(%b, %c)"
+    ),
     "it reads a reference at a given moment": (
         "%v = tf.VariableV2() {dtype = float32, shape = shape[2]}\n%b = tf.Identity(%v)\n%y = tf.Neg(%b)"
     ),
@@ -73,6 +77,33 @@ REFUSED = {
 def test_refusals(reason: str) -> None:
     _, report = check_pass(NAME, graph(REFUSED[reason]), runtime=None)
     assert [entry["reason"] for entry in report.refusals] == [reason]
+
+
+@pytest.mark.parametrize(("waits", "readers"), [("%first", 2), ("%first, %gate", 1)])
+def test_readers_wait_for_what_the_node_waited_for(waits: str, readers: int) -> None:
+    head = "%first = tf.NoOp()\n%gate = tf.NoOp()\n"
+    before = head + f"%b = tf.Identity(%x) after({waits})\n%c = tf.Neg(%b)\n%late = tf.NoOp() after(%c)\n"
+    after = head + f"%c = tf.Neg(%x) after({waits})\n%late = tf.NoOp() after(%c)\n"
+    y = "%y = tf.Mul({b}, %c) after(%late{more})"
+    check_pass(
+        NAME,
+        graph(before + y.format(b="%b" if readers == 2 else "%x", more="")),
+        graph(after + y.format(b="%x", more=", %first" if readers == 2 else "")),
+    )
+
+
+def test_a_waiting_output_of_a_function_stays() -> None:
+    text = """
+    graph @main(%x: float32[2]) -> (%y) {
+      %y = tf.PartitionedCall(%x) {Tin = [float32], Tout = [float32], f = @f}
+    }
+    function @f(a = %a: float32[2]) -> (r = %r) {
+      %effect = tf.NobodyKnowsThis(%a)
+      %n = tf.Neg(%a)
+      %r = tf.Identity(%n) after(%effect)
+    }
+    """
+    check_pass(NAME, text, runtime=None)
 
 
 def test_inputs_and_targets_of_the_graph_are_refused() -> None:
