@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from graphopt.discovery import Names, apply, discover
@@ -16,6 +17,8 @@ from graphopt.names import tensor_name
 from graphopt.roles import is_source
 
 STDIN = "-"
+METAGRAPH = "metagraph"  # key of `Model.metadata` in models of SavedModels and .meta files
+CHECKPOINT = "checkpoint"  # file that names the latest checkpoint of a folder
 TFLITE_HEAD = b"\0\0TFL3"  # at byte 2: no node of a GraphDef begins so
 
 
@@ -26,12 +29,13 @@ class Read(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read(source: Any, *, inputs: Names = None, outputs: Names = None) -> Read:
+def read(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Collection[str] | None = None) -> Read:
     """Read `source`; where it names no inputs and outputs, or the caller does, find them.
 
-    Raises `MalformedError` for what is no model, `UsageError` for what cannot be a source and for unknown names.
+    `tags` choose a MetaGraph of a SavedModel. Raises `MalformedError` for what is no model, `UsageError` for what
+    cannot be a source and for unknown names.
     """
-    model = _read(source)
+    model = _read(source, tags)
     if model.signatures and inputs is None and outputs is None:
         return Read(model, ())
     if inputs is None and model.signatures:
@@ -42,6 +46,10 @@ def read(source: Any, *, inputs: Names = None, outputs: Names = None) -> Read:
     if any(not is_source(value.node) and value.shape.dims is None for value in found.inputs.values()):
         infer_model(model)  # while the graph is whole: a cut loses what an input's type follows from
     apply(model, found)
+    if METAGRAPH in model.metadata:
+        from graphopt.ir.formats.metagraph import keep_state
+
+        keep_state(model)
     return Read(model, tuple(found.notes))
 
 
@@ -52,11 +60,11 @@ def _named(model: Model, which: str) -> dict[str, str]:
     return {key: tensor_name(value) for key, value in values.items()}
 
 
-def _read(source: Any) -> Model:
+def _read(source: Any, tags: Collection[str] | None = None) -> Model:
     if isinstance(source, Model):
         return source.clone()
     if isinstance(source, (str, os.PathLike)):
-        return read_path(os.fspath(source))
+        return read_path(os.fspath(source), tags)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return read_bytes(bytes(source), "bytes")
     if hasattr(source, "as_graph_def"):
@@ -85,12 +93,17 @@ def read_bytes(data: bytes, name: str) -> Model:
     return graphdef.read_graphdef(data, source=name)
 
 
-def read_path(path: str) -> Model:
-    """Read the file at `path`, or standard input for `-`. Raises `MalformedError` or `OSError`."""
+def read_path(path: str, tags: Collection[str] | None = None) -> Model:
+    """Read the file or folder at `path`, or standard input for `-`. Raises `MalformedError` or `OSError`."""
     if path == STDIN:
         return read_bytes(sys.stdin.buffer.read(), "standard input")
     if os.path.isdir(path):
-        raise MalformedError(_directory_advice(path), source=path)
+        return _read_folder(path, tags)
+    graph = graph_of_checkpoint(path)
+    if graph is not None:
+        from graphopt.ir.formats.metagraph import load_metagraph
+
+        return load_metagraph(graph)
     mapping = graphdef.map_file(path)
     if is_tflite_name(path) or mapping.view[2:8] == TFLITE_HEAD:
         from graphopt.ir.formats import tflite
@@ -104,13 +117,61 @@ def is_tflite_name(path: str) -> bool:
     return path.lower().endswith((".tflite", ".lite"))
 
 
-def _directory_advice(path: str) -> str:
-    if os.path.isfile(os.path.join(path, "saved_model.pb")) or os.path.isfile(os.path.join(path, "saved_model.pbtxt")):
-        return (
-            "a SavedModel, and this version reads frozen graphs: load it with TensorFlow, pass one of its signatures "
-            "to graphopt.load, and save the result"
-        )
-    return "a directory, where a frozen graph (.pb or .pbtxt) was expected"
+def is_folder_name(path: str, model: Model | None = None) -> bool:
+    """A SavedModel is to be written to `path`: see `graphopt.save`."""
+    if path.endswith(("/", os.sep)):
+        return True
+    if os.path.isdir(path):
+        from graphopt.ir.formats.savedmodel import is_savedmodel
+
+        return is_savedmodel(path)
+    is_stateful = model is not None and (METAGRAPH in model.metadata or bool(model.variables))
+    return is_stateful and not os.path.splitext(path)[1]
+
+
+def unfrozen_variables(model: Model) -> int:
+    """How many variables with values a model has of which none was frozen; zero where some were, by choice."""
+    carried = model.metadata.get(METAGRAPH)
+    valued = [name for name, variable in model.variables.items() if variable.value is not None]
+    if carried is not None and any(name not in model.variables for name in carried.bound):
+        return 0
+    return len(valued)
+
+
+def _read_folder(path: str, tags: Collection[str] | None) -> Model:
+    """The SavedModel in a folder, or the graph of its latest checkpoint."""
+    from graphopt.ir.formats.savedmodel import is_savedmodel, read_savedmodel
+
+    if is_savedmodel(path):
+        return read_savedmodel(path, tags=tags)
+    if os.path.isfile(os.path.join(path, CHECKPOINT)):
+        from graphopt.ir.formats.checkpoint import latest
+
+        return read_path(latest(path))
+    raise MalformedError("a directory without a SavedModel (saved_model.pb) and without checkpoints", source=path)
+
+
+def graph_of_checkpoint(path: str) -> str | None:
+    """The `.meta` file of the checkpoint at `path`, if that is one; None for anything else.
+
+    Raises `MalformedError` for a checkpoint without a graph.
+    """
+    if path.endswith(".meta"):
+        return path
+    base = os.path.basename(path)
+    if os.path.isfile(path) and base != CHECKPOINT and not base.endswith(".index") and ".data-" not in base:
+        return None
+    from graphopt.ir.formats.checkpoint import prefix_of
+
+    prefix = prefix_of(path)
+    if prefix is None:
+        return None
+    if os.path.isfile(f"{prefix}.meta"):
+        return f"{prefix}.meta"
+    raise MalformedError(
+        "a checkpoint, which holds values without a graph: give the SavedModel's folder, or a .meta file beside it",
+        source=path,
+    )
 
 
 def _read_message(message: Any) -> Model:

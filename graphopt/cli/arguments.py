@@ -43,7 +43,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """A model to read, and the names of its inputs and outputs."""
-    parser.add_argument("model", metavar="MODEL", help="a frozen graph (.pb or .pbtxt), or - for standard input")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a SavedModel's folder, a graph (.pb, .pbtxt, .meta) or .tflite; - for standard input",
+    )
     add_names(parser)
 
 

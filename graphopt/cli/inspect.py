@@ -24,6 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Inspect one model."""
+    from graphopt.inspection_checkpoint import is_checkpoint
+
+    if is_checkpoint(options.model):
+        return _run_checkpoint(options, console)
     from graphopt.inspection import inspect
 
     facts = inspect(options.model, inputs=options.inputs, outputs=options.outputs)
@@ -37,6 +41,27 @@ def run(options: argparse.Namespace, console: Console) -> int:
             console.table(block)
         else:
             console.result(block)
+    return 0
+
+
+def _run_checkpoint(options: argparse.Namespace, console: Console) -> int:
+    """Show the variables of a checkpoint."""
+    from graphopt.inspection_checkpoint import inspect_checkpoint
+
+    facts = inspect_checkpoint(options.model)
+    if options.json:
+        console.json(facts.as_dict())
+        return 0
+    overview = Table(["checkpoint", facts.source])
+    overview.add("format", facts.format)
+    overview.add("tensors", f"{len(facts.tensors):,}")
+    overview.add("parameters", f"{facts.parameters:,} in {human_bytes(facts.bytes)}")
+    console.table(overview)
+    console.result("")
+    table = Table(["tensor", "type", "bytes>", "slices>"])
+    for fact in facts.tensors:
+        table.add(fact.name, f"{fact.dtype}{fact.shape}", fact.bytes, fact.slices or "")
+    console.table(table)
     return 0
 
 

@@ -19,16 +19,19 @@ def check_output(path: str, force: bool, *inputs: str) -> None:
     """Raise `UsageError`, before any work, unless a file may be written to `path`."""
     if path == STDOUT:
         return
+    from graphopt.sources import is_folder_name
+
     shown = printable(path)
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path):
-        raise UsageError(f"'{shown}' is a directory; name a file in it")
+    folder = os.path.dirname(os.path.abspath(path.rstrip("/")))
+    is_folder = is_folder_name(path)
+    if os.path.isdir(path) and not is_folder:
+        raise UsageError(f"'{shown}' is a directory; name a file in it, or end the name with / for a SavedModel")
     if not os.path.isdir(folder):
         raise UsageError(f"the folder '{printable(folder)}' does not exist")
     for given in inputs:
         if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
             raise UsageError(f"'{shown}' is the input itself; write to another file")
-    if os.path.lexists(path) and not force:
+    if os.path.lexists(path) and not force and not (os.path.isdir(path) and not os.listdir(path)):
         raise UsageError(f"'{shown}' exists; give --force to replace it")
 
 
@@ -38,7 +41,7 @@ def write_model(model: Model, path: str, force: bool) -> int:
 
     if path != STDOUT:
         save(model, path, overwrite=force)
-        return os.path.getsize(path)
+        return _size(path)
     from graphopt.ir.formats.graphdef import graphdef_chunks
 
     size = 0
@@ -46,6 +49,13 @@ def write_model(model: Model, path: str, force: bool) -> int:
         size += sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
     return size
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
 
 
 def write_text(path: str, lines: Iterable[str], force: bool) -> None:

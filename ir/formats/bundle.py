@@ -84,6 +84,9 @@ class BundleCheckpoint(Checkpoint):
     def shape(self, name: str) -> tuple[int, ...]:
         return self.entry(name).shape
 
+    def slices_of(self, name: str) -> tuple[Slice, ...]:
+        return self.entry(name).slices
+
     def tensor(self, name: str, part: str = "", *, verify: bool = True) -> Tensor:
         entry = self.entry(name)
         try:

@@ -50,6 +50,10 @@ class Checkpoint:
         """Shape of the tensor `name`, whole also where it is stored in slices."""
         raise TypeError(f"{type(self).__name__} holds no shapes")
 
+    def slices_of(self, name: str) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The slices that the tensor `name` is kept in, as (first, length) for each axis; empty for a whole."""
+        raise TypeError(f"{type(self).__name__} holds no slices")
+
     def tensor(self, name: str, part: str = "", *, verify: bool = True) -> Tensor:
         """The tensor `name`, or the `part` of it that RestoreV2's notation describes (`10 4 0,5:-`).
 
@@ -86,12 +90,15 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return TableCheckpoint(prefix, shards)
 
 
-def is_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """`path` is the prefix of a checkpoint or the name of its index or data."""
+def prefix_of(path: str | os.PathLike[str]) -> str | None:
+    """The prefix of the checkpoint that `path` names, by it, one of its files or a `checkpoint` file; None if none."""
     name = os.fspath(path)
-    if os.path.isdir(name):
-        return False
-    return not name.endswith(".meta") and os.path.isfile(f"{_SUFFIX.sub('', name)}.index")
+    if os.path.isdir(name) or name.endswith(".meta"):
+        return None
+    if os.path.basename(name) == STATE and os.path.isfile(name):
+        return latest(os.path.dirname(name))
+    prefix = _SUFFIX.sub("", name)
+    return prefix if os.path.isfile(f"{prefix}.index") else None
 
 
 def v1_shards(path: str) -> list[str]:

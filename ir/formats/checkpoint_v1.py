@@ -106,6 +106,10 @@ class TableCheckpoint(Checkpoint):
     def shape(self, name: str) -> tuple[int, ...]:
         return self.entry(name).shape
 
+    def slices_of(self, name: str) -> tuple[Slice, ...]:
+        found = self.entry(name).slices
+        return () if len(found) == 1 and all(length < 0 for _, length in found[0]) else found
+
     def tensor(self, name: str, part: str = "", *, verify: bool = True) -> Tensor:
         entry = self.entry(name)  # blocks were verified when the table was read
         try:

@@ -19,7 +19,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 
 def inside(root: str, relative: str) -> str:
     """The real path of `relative` in the folder `root`. Raises `MalformedError` if that is not inside it."""
     parts = relative.replace("\\", "/").split("/")
-    if "\0" in relative or os.path.isabs(relative) or ".." in parts or (len(parts[0]) > 1 and parts[0][1] == ":"):
+    if "\0" in relative or os.path.isabs(relative) or ".." in parts:
         raise MalformedError(
             f"the file '{printable(relative)}' is named by a path that leaves the model's folder, and is not opened",
             source=root,

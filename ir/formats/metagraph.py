@@ -180,6 +180,18 @@ def _add_initialisers(model: Model, carried: Carried) -> None:
     graph.targets = [graph.node(name) for name in carried.initialisers]
 
 
+def keep_state(model: Model) -> None:
+    """Make what initialises tables and other state, and the assets it needs, part of the graph's contract again.
+
+    For a model whose inputs and outputs were chosen anew.
+    """
+    carried, graph = model.metadata[METADATA], model.graph
+    assets = (graph.find(node_name(asset.tensor)) for asset in carried.assets)
+    graph.inputs = dict.fromkeys((*graph.inputs, *(node.output for node in assets if node is not None)))
+    initialisers = (graph.find(name) for name in carried.initialisers)
+    graph.targets = [*graph.targets, *(node for node in initialisers if node is not None)]
+
+
 def _operation_names(meta: MetaGraph) -> Iterator[str]:
     info = meta.signatures.get(INITIALISER)
     if info is not None:

@@ -204,8 +204,7 @@ def _write_group(writer: BundleWriter, key: str, variables: list[Variable], sour
 
 def _add_missing(parts: dict[Slice, Tensor], key: str, source: Checkpoint) -> None:
     """Slices of the source that no variable of the model stands for."""
-    entry = source.entries[key] if hasattr(source, "entries") else None
-    for extents in entry.slices if entry is not None else ():
+    for extents in source.slices_of(key):
         if extents not in parts:
             spec = ":".join("-" if length < 0 else f"{first},{length}" for first, length in extents)
             parts[extents] = source.tensor(key, " ".join([*map(str, source.shape(key)), spec]))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import graphopt
-from graphopt.ir import MalformedError, UsageError
+from graphopt.ir import MalformedError, UnsupportedError, UsageError
+from graphopt.ir.formats.protos.saved_model_pb2 import SavedModel
 from graphopt.sources import read
 
 
@@ -89,7 +90,7 @@ def test_what_is_no_model(tmp_path) -> None:
             graphopt.load(path)
         assert str(path) in str(failure.value)
     (saved / "saved_model.pb").touch()
-    with pytest.raises(MalformedError, match="saved_model.pb: the file is empty"):
+    with pytest.raises(MalformedError, match=r"saved_model\.pb: the file is empty"):
         graphopt.load(saved)
     with pytest.raises(MalformedError, match="the file is empty"):
         graphopt.load(b"")
@@ -159,3 +160,53 @@ def test_functions_and_keras_models_are_frozen_on_the_way() -> None:
         graphopt.load(tf.ones([2]))
     with pytest.raises(UsageError, match="has no inputs yet"):
         graphopt.load(tf.keras.Sequential([layers.Dense(2)]))
+
+
+@pytest.fixture
+def folder(affine, tmp_path) -> pathlib.Path:
+    """A SavedModel whose weights are in a checkpoint."""
+    from graphopt.ir.formats.savedmodel_saver import variables_of_constants
+
+    model = affine()
+    assert variables_of_constants(model, 1)
+    graphopt.save(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_savedmodel_there_and_back(folder, tmp_path) -> None:
+    model = graphopt.load(folder)
+    assert (model.format, list(model.signatures)) == ("savedmodel", ["serving_default"])
+    assert all(variable.value is not None for variable in model.variables.values())
+    graphopt.save(model, f"{tmp_path}/named.with.dots/")
+    assert graphopt.diff(graphopt.load(tmp_path / "named.with.dots"), folder).is_empty
+    with pytest.raises(UsageError, match="exists already"):
+        graphopt.save(model, folder)
+    graphopt.save(model, folder, overwrite=True)
+    with pytest.raises(UnsupportedError, match="variables, whose values a GraphDef cannot hold: freeze it"):
+        graphopt.save(model, tmp_path / "model.pb")
+    with pytest.raises(UsageError, match="no MetaGraph tagged train"):
+        graphopt.load(folder, tags=["train"])
+
+
+def test_checkpoints_need_a_graph(folder, tmp_path) -> None:
+    for path in (folder / "variables" / "variables", folder / "variables" / "variables.index"):
+        with pytest.raises(MalformedError, match="values without a graph"):
+            graphopt.load(path)
+    message = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
+    (folder / "variables" / "variables.meta").write_bytes(message.SerializeToString())
+    (folder / "variables" / "checkpoint").write_text('model_checkpoint_path: "variables"')
+    for name in ("variables", "variables.index", "variables.meta", "checkpoint", ""):
+        model = graphopt.load(folder / "variables" / name)
+        assert model.format == "metagraph"
+        assert all(variable.value is not None for variable in model.variables.values())
+
+
+def test_chosen_outputs_keep_the_initialisers(folder) -> None:
+    path = folder / "saved_model.pb"
+    message = SavedModel.FromString(path.read_bytes())
+    node = message.meta_graphs[0].graph_def.node.add(name="init", op="NoOp")
+    message.meta_graphs[0].collection_def.add(key="legacy_init_op").value.node_list.value.append(node.name)
+    path.write_bytes(message.SerializeToString())
+    model = graphopt.load(folder, outputs="scaled")
+    assert [value.name for value in model.graph.outputs] == ["scaled"]
+    assert [target.name for target in model.graph.targets] == ["init"]
