@@ -9,6 +9,7 @@ from graphopt.passes.base import Exactness
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Rule
 from graphopt.passes.rules.arithmetic import ARITHMETIC_RULES
+from graphopt.passes.rules.joining import JOINING_RULES
 from graphopt.passes.rules.products import PRODUCT_RULES
 from graphopt.passes.rules.reshaping import RESHAPING_RULES
 
@@ -30,14 +31,20 @@ class Simplify(RewritePass):
         %y = tf.Add(%x, %five)
 
     NaN and Inf come out as before: `x * 0` and `x - x` stay, unless fast math is asked for. Exact rules drop `x * 1`,
-    `x - 0`, double negation, and reshapes, transposes, casts, pads, slices and selections that change nothing.
+    `x - 0`, double negation, and reshapes, transposes, casts, pads, slices and selections that change nothing, and
+    make one of nested concatenations.
     Reassociating ones combine constants that meet in a chain of sums or products, divide by multiplying with an
-    inverse, drop `x + 0`, write squares and roots with their own operators instead of powers, and put a transpose into
-    the matrix product that reads it.
+    inverse, drop `x + 0`, write squares and roots with their own operators instead of powers, put a transpose into the
+    matrix product that reads it, and apply a function of all operands of a concatenation to the concatenation.
 
     Refuses to drop an operand that may widen the shape, to drop a reshape whose shapes are not known to be equal,
     and to pass through a type that does not hold every value.
     """
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
-    rules: ClassVar[tuple[type[Rule], ...]] = (*ARITHMETIC_RULES, *PRODUCT_RULES, *RESHAPING_RULES)
+    rules: ClassVar[tuple[type[Rule], ...]] = (
+        *ARITHMETIC_RULES,
+        *PRODUCT_RULES,
+        *RESHAPING_RULES,
+        *JOINING_RULES,
+    )

@@ -210,6 +210,23 @@ APPLIES: dict[str, list[tuple[str, str]]] = {
         ("%y = tf.Pack(%x) {axis = -1}", constant("y/axis", "int32[] -1") + "%y = tf.ExpandDims(%x, %y/axis)"),
     ],
     "select-known": [(neg("tf.SelectV2(%true, %x, %v)"), X), (neg("tf.SelectV2(%false, %v, %x)"), X)],
+    "join-once": [
+        (
+            "%a = tf.ConcatV2(%x, %v, %int0)\n%k = tf.Const() {value = int32[] -2}\n%y = tf.ConcatV2(%n, %a, %x, %k)",
+            "%k = tf.Const() {value = int32[] -2}\n%y = tf.ConcatV2(%n, %x, %v, %x, %k)",
+        ),
+        (
+            "%a = tf.ConcatV2(%x, %v, %int0)\n%c = tf.ConcatV2(%v, %x, %int0)\n"
+            "%d = tf.ConcatV2(%a, %c, %a, %int0)\n%y = tf.Neg(%d)",
+            "%a = tf.ConcatV2(%x, %v, %int0)\n%d = tf.ConcatV2(%a, %v, %x, %a, %int0)\n%y = tf.Neg(%d)",
+        ),
+    ],
+    "function-of-joined": [
+        (
+            "%a = tf.Relu(%x)\n%c = tf.Relu(%n)\n%d = tf.Relu(%v)\n%y = tf.ConcatV2(%a, %c, %d, %int0)",
+            "%y/joined = tf.ConcatV2(%x, %n, %v, %int0)\n%y = tf.Relu(%y/joined)",
+        ),
+    ],
 }
 CASES = [
     pytest.param(rule, *case, id=f"{rule} {place}")
@@ -259,6 +276,12 @@ REFUSED = {
     "%a = tf.Abs(%x)\n%y = tf.Pow(%a, %wide_half)": "'wide_half' may widen the shape [2, 3]",
     "%a = tf.Cast(%x) {DstT = complex64}\n%e = tf.Const() {value = complex64[] (2.0, 0.0)}\n%y = tf.Pow(%a, %e)": (
         "it is a power of complex numbers"
+    ),
+    "%a = tf.ConcatV2(%x, %v, %int0)\n%c = tf.ConcatV2(%a, %x, %int1)\n%y = tf.ConcatV2(%c, %x, %int0)": (
+        "their axes are not known to be the same"
+    ),
+    "%a = tf.Relu(%x)\n%c = tf.Relu(%v)\n%d = tf.ConcatV2(%a, %c, %int0)\n%y = tf.ConcatV2(%d, %a, %int1)": (
+        "'a' is also read by 'y'"
     ),
     neg("tf.Pow(%x, %half)"): "'x' may be negative",
     "%a = tf.Abs(%x)\n%s = tf.AddV2(%a, %x)\n%y = tf.Pow(%s, %minus_half)": "'s' may be negative",
