@@ -10,9 +10,11 @@ _SORT = "sort{canonical=true}"
 PRESETS: Mapping[str, str] = {
     # What every graph may lose: what is unused, passed on, constant, neutral or there twice.
     "cleanup": f"strip-unused,{_SORT},{_CLEAN},{_SORT}",
-    # What a deployed model needs: functions inlined, dropout and assertions gone, batch norms folded into weights.
+    # What a deployed model needs: functions inlined, dropout and assertions gone, flags at their
+    # defaults, only branches that may be taken, batch norms folded into weights.
     "inference": (
-        "strip-unused,sort{canonical=true},inline-functions,remove-nodes{dropout=true,assertions=true},"
+        "strip-unused,sort{canonical=true},take-constant-branches,inline-functions,"
+        "remove-nodes{dropout=true,assertions=true,defaults=true},"
         "prune-control-dependencies,remove-nodes,infer-shapes,fold-constants,simplify,fold-batch-norms,"
         "merge-duplicates,strip-unused,remove-unused-functions,sort{canonical=true}"
     ),

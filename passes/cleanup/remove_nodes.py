@@ -40,7 +40,8 @@ class RemoveNodes(Pass):
 
     `operators` says which (those that pass values on, by default), `max_inputs` how many data inputs a node may
     have: beyond `IdentityN`, which passes on each input, the readers read the first. `dropout` also removes dropout,
-    in the forms TensorFlow and Keras write it; `assertions` removes assertions, prints and debugging nodes.
+    in the forms TensorFlow and Keras write it; `assertions` removes assertions, prints and debugging nodes;
+    `defaults` lets placeholders that have a default, and are not among the inputs the graph has, pass the default on.
 
     What the node waited for, its readers wait for. Refuses a node that is an input or output of the main graph; one
     that waits for several where several read it, or one of them is a `Merge`; one for which others wait where its
@@ -53,6 +54,7 @@ class RemoveNodes(Pass):
     max_inputs: int = 1
     dropout: bool = False
     assertions: bool = False
+    defaults: bool = False
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Splice nodes out of one graph in place."""
@@ -60,6 +62,8 @@ class RemoveNodes(Pass):
             apply_rules(graph, _dropout_rules(), context)
         wanted = {f"tf.{operator}" for operator in self.operators}
         checking = {f"tf.{operator}" for operator in CHECKING} if self.assertions else set()
+        if self.defaults and graph.inputs:
+            wanted.add("tf.PlaceholderWithDefault")
         for node in graph:
             if node.op in wanted or node.op in checking:
                 self._visit(graph, node, context)

@@ -92,6 +92,20 @@ def test_readers_wait_for_what_the_node_waited_for(waits: str, readers: int) -> 
     )
 
 
+def test_placeholders_nobody_feeds_have_their_default_only_if_asked_for() -> None:
+    body = """
+      %default = tf.Const() {value = float32[2] splat 0.5}
+      %rate = tf.PlaceholderWithDefault(%default) {shape = shape[?]}
+      %y = tf.Mul(%x, %rate)
+    """
+    after = "%default = tf.Const() {value = float32[2] splat 0.5}\n%y = tf.Mul(%x, %default)"
+    check_pass(NAME, graph(body))
+    check_pass("remove-nodes{defaults=true}", graph(body), graph(after))
+    fed = f"graph @main(%x, %rate) -> (%y) {{\n%x = tf.Placeholder() {{dtype = float32}}\n{body}\n}}"
+    check_pass("remove-nodes{defaults=true}", fed, runtime=None)
+    check_pass("remove-nodes{defaults=true}", fed.replace("%x, %rate) ->", ") ->"), runtime=None)
+
+
 def test_a_waiting_output_of_a_function_stays() -> None:
     text = """
     graph @main(%x: float32[2]) -> (%y) {
