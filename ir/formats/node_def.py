@@ -35,6 +35,7 @@ TEMPLATE_BYTES = 1024  # bytes after the inputs up to which they are remembered
 TEMPLATE_COUNT = 1 << 13  # templates that are remembered at a time
 QUICK_BYTES = 4096  # nodes up to this size take the quick path
 OUTPUT_LIMIT = 1 << 16  # outputs of one node beyond which an index is taken for nonsense
+OUTPUT_ITEMS = 8  # what an output beyond the first counts for in the budget of a file: half a kilobyte of memory
 
 
 class NodeExtras(NamedTuple):
@@ -154,7 +155,7 @@ class NodeReader:
                 wire.unexpected(tag, _FIELDS if tag != 0x22 else {}, value)
                 raise MalformedError("is given twice", field="device", offset=value)
             previous = end
-        layout = layout_of(op, attrs, self.budget.left, self.library)
+        layout = layout_of(op, attrs, self.budget.left // OUTPUT_ITEMS, self.library)
         extras = NodeExtras(self._checked(raw)) if raw else None
         return Template("tf." + op, device or "", attrs, layout, extras)
 
@@ -176,7 +177,7 @@ class NodeReader:
         if template.type is not None:
             node.outputs = [Value(node, 0, template.type)]
         elif template.types:
-            self.budget.take(len(template.types) - 1)
+            self.budget.take(OUTPUT_ITEMS * (len(template.types) - 1))
             node.outputs = [Value(node, index, type) for index, type in enumerate(template.types)]
         if template.op == "tf.Const":
             held = template.attrs.get("value")
@@ -192,7 +193,7 @@ class NodeReader:
         missing = index + 1 - len(node.outputs)
         if index >= OUTPUT_LIMIT:
             raise MalformedError(f"reads output {index} of '{node.name}': no operator has so many", field="input")
-        self.budget.take(missing)
+        self.budget.take(OUTPUT_ITEMS * missing)
         for _ in range(missing):
             node.add_output(UNKNOWN_TYPE)
         return node.outputs[index]
