@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from graphopt.ir.errors import Error
 from graphopt.ir.infer_nodes import NONSENSE
 from graphopt.ir.known import PASS_THROUGH, known_tensor
-from graphopt.ir.ops import attributes, find
+from graphopt.ir.ops import Trait, attributes, find
 from graphopt.ir.value import Node, Value
 from graphopt.passes.fold.batch_norm_affine import FLOATS, ONE, ZERO, Affine, Array
 from graphopt.passes.fold.batch_norm_weights import CHANNEL_AXES, rank_of
@@ -216,6 +217,8 @@ def _evaluated(value: Value) -> Array | None:
             results[item.node] if (held := known_tensor(item)) is None else held.numpy() for item in _read(node)
         ]
         try:
+            if Trait.ELEMENTWISE in operator.traits and _broadcast_bytes(operands) > VECTOR_BYTES:
+                return None
             with np.errstate(all="ignore"):
                 result = np.asarray(operator.evaluate(attributes(node), *operands))
         except (Error, *NONSENSE):  # TensorFlow would refuse it as well
@@ -224,6 +227,12 @@ def _evaluated(value: Value) -> Array | None:
             return None
         results[node] = result
     return np.asarray(results[value.node], np.float64) if order else None
+
+
+def _broadcast_bytes(operands: Sequence[Array]) -> int:
+    """Bytes of what operands make elementwise. Raises `ValueError` where they do not fit."""
+    shape = np.broadcast_shapes(*(operand.shape for operand in operands))
+    return math.prod(shape) * max(operand.itemsize for operand in operands)
 
 
 def _expression(value: Value) -> list[Node] | None:
@@ -245,7 +254,7 @@ def _expression(value: Value) -> list[Node] | None:
             held = known_tensor(operand)
             if held is None:
                 pending.append(operand)
-            elif held.nbytes > VECTOR_BYTES:
+            elif held.nbytes > VECTOR_BYTES or not held.dtype.is_numeric:
                 return None
     return list(order)
 

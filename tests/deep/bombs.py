@@ -304,6 +304,20 @@ def doubled(count: int) -> bytes:
     return integers("n0", range(4)) + axis + b"".join(parts)
 
 
+def wide_scale(size: int) -> bytes:
+    """A scale after a convolution that is an outer product of two splats."""
+    attrs = T, attr("strides", f(1, f(3, bytes([1, 1, 1, 1])))), attr("padding", f(2, "SAME"))
+    factors = splat("a", [size, 1]) + splat("b", [1, size]) + node("m", "Mul", T, inputs=["a", "b"])
+    convolution = splat("w", [1, 1, 2, 2]) + node("conv", "Conv2D", *attrs, inputs=["x", "w"])
+    return placeholder(dims=[1, 4, 4, 2]) + factors + convolution + node("y", "Mul", T, inputs=["conv", "m"])
+
+
+def unpacked(count: int, nodes: int) -> bytes:
+    """Nodes of `count` outputs each."""
+    parts = [node(f"y{place}", "Unpack", T, attr("num", f(3, count)), inputs=["x"]) for place in range(nodes)]
+    return placeholder() + b"".join(parts)
+
+
 def padded_number() -> bytes:
     """A number as text, to a width of a gigabyte."""
     return (
@@ -372,13 +386,16 @@ BOMBS: dict[str, Bomb] = {
     "einsum of many axes": Bomb(lambda: einsum(4, "abcdefghij,klmnopqrst->abcdefghijklmnopqrst")),
     "tiles of tiles": Bomb(lambda: products(60)),
     "repeated string": Bomb(lambda: repeated_string(1 << 40)),
+    "an outer product as scale": Bomb(lambda: wide_scale(1 << 17)),
+    "four times 30,000 outputs": Bomb(lambda: unpacked(30000, 4), "than one of its size can use"),
+    "30,000 outputs": Bomb(lambda: unpacked(30000, 1)),
     "doubled constants": Bomb(lambda: doubled(40)),
     "a padded number": Bomb(padded_number),
     "replaced letters": Bomb(lambda: replaced_letters(40)),
     "joined strings": Bomb(lambda: concatenated_strings(60)),
     "rank 300": Bomb(lambda: dims_attribute(300)),
-    "IdentityN with 65,535 outputs": Bomb(lambda: many_outputs(65535)),
-    "a list of a million types": Bomb(lambda: many_outputs(1 << 20), deep=True),
+    "IdentityN with 65,535 outputs": Bomb(lambda: many_outputs(65535), "outputs"),
+    "a list of a million types": Bomb(lambda: many_outputs(1 << 20), "outputs", deep=True),
     "split into 2^62": Bomb(lambda: split(1 << 62), "outputs are more than"),
     "nested references": Bomb(lambda: nested_references(10000), "nested"),
     "a call chain of 10,000": Bomb(lambda: calls(10000), deep=True),
