@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Union
 import numpy as np
 
 from graphopt.ir.infer import infer_node
-from graphopt.ir.known import CONSTANT, PASS_THROUGH, hold
+from graphopt.ir.known import CONSTANT, PASS_THROUGH, hold, known_tensor
 from graphopt.ir.ops import find
 from graphopt.ir.ops.derive import derived_attributes
 from graphopt.ir.tensors import Tensor
@@ -69,6 +69,7 @@ class Editor:
     def __init__(self, match: Match) -> None:
         self._root = match.root
         self._graph = match.graph
+        self._captures = tuple(match.captures())
         self._origins = tuple(dict.fromkeys(name for node in match.nodes for name in node.source_names))
         self.created: list[Node] = []
         self._wanted: dict[Node, tuple[str, str]] = {}  # the name asked for, and the one it got meanwhile
@@ -122,8 +123,12 @@ class Editor:
         return self.node(op, inputs, attrs, name=name, like=like).output
 
     def hold(self, data: Tensor | np.ndarray[Any, Any], name: str | None = None) -> Value:
-        """A value that is always `data`."""
-        value = hold(self._graph, data, name=name or self._root.name, before=self._root, origins=self._origins)
+        """A value that is always `data`. Its origins include the known values that the match captured."""
+        sources = dict.fromkeys(self._origins)
+        for captured in self._captures:
+            if known_tensor(captured) is not None:
+                sources.update(dict.fromkeys(captured.node.source_names))
+        value = hold(self._graph, data, name=name or self._root.name, before=self._root, origins=tuple(sources))
         value.node.device = self._root.device
         self._add(value.node, name)
         return value

@@ -167,7 +167,7 @@ def test_shared_weights_are_not_changed_for_their_other_readers() -> None:
 def test_a_name_that_becomes_free_is_the_new_nodes() -> None:
     model, _, _ = run(graph(WEIGHTS), DoubleWeights())
     assert model.graph.node("y").input(1).name == "w"
-    assert model.graph.node("w").origins == ("y", "product")
+    assert model.graph.node("w").origins == ("y", "product", "w", "k")
 
 
 def test_the_class_of_exactness_is_the_users() -> None:
