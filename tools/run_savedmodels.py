@@ -22,8 +22,43 @@ from run_corpus import DEFAULT, LONGEST_MS, differs, reason_of
 SIZES = (1, 3, 8, 28, 64)  # numbers for unknown dimensions, tried in turn
 
 
-def seeded(specs: dict[str, Any], size: int) -> dict[str, Any]:
-    """Inputs for a signature, its unknown dimensions `size` (the first one 2)."""
+def example_for(model: Any) -> bytes:
+    """A serialised tf.Example with every dense feature that the model parses."""
+    import math
+
+    import tensorflow as tf
+
+    from graphopt.ir import known_array
+
+    features = {}
+    for graph in model.graphs:
+        for node in graph:
+            if node.op == "tf.ParseExample":
+                place = 2 + node.attr("Nsparse", 0)
+                keys = [known_array(value).item() for value in node.inputs[place : place + node.attr("Ndense", 0)]]
+            elif node.op == "tf.ParseExampleV2":
+                keys = list(known_array(node.input(3)).reshape(-1))
+            else:
+                continue
+            for key, dtype, shape in zip(keys, node.attr("Tdense"), node.attr("dense_shapes"), strict=True):
+                count = math.prod(dim if isinstance(dim, int) else 1 for dim in shape.dims or (1,))
+                features[key.decode()] = feature_of(dtype.name, count)
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def feature_of(dtype: str, count: int) -> Any:
+    """Seeded values of one feature."""
+    import tensorflow as tf
+
+    if dtype == "float32":
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[0.25 * (i % 7) for i in range(count)]))
+    if dtype == "int64":
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[i % 3 for i in range(count)]))
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"1"] * count))
+
+
+def seeded(specs: dict[str, Any], size: int, example: bytes) -> dict[str, Any]:
+    """Inputs for a signature, its unknown dimensions `size` (the first one 2); strings are `example`."""
     import numpy as np
     import tensorflow as tf
 
@@ -33,8 +68,7 @@ def seeded(specs: dict[str, Any], size: int) -> dict[str, Any]:
         dims = spec.shape.as_list() if spec.shape.rank is not None else [size]
         shape = [d if d is not None else (2 if place == 0 else size) for place, d in enumerate(dims)]
         if spec.dtype == tf.string:
-            example = tf.train.Example(features=tf.train.Features(feature={}))
-            feeds[name] = np.full(shape, example.SerializeToString(), object)
+            feeds[name] = np.full(shape, example, object)
         elif spec.dtype.is_floating:
             feeds[name] = rng.normal(size=shape).astype(spec.dtype.as_numpy_dtype)
         else:
@@ -70,13 +104,13 @@ def run_frozen(path: pathlib.Path, name: str, feeds: dict[str, Any]) -> dict[str
         return result
 
 
-def examine_signature(path: pathlib.Path, name: str, function: Any) -> tuple[str, str]:
+def examine_signature(path: pathlib.Path, name: str, function: Any, example: bytes) -> tuple[str, str]:
     """The verdict on one signature."""
     from graphopt.ir import Error, UnsupportedError
 
     reason = "no inputs to guess"
     for size in SIZES:
-        feeds = seeded(function.structured_input_signature[1], size)
+        feeds = seeded(function.structured_input_signature[1], size, example)
         try:
             import tensorflow as tf
 
@@ -127,13 +161,13 @@ def examine_savedmodel(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[
             return [("", "refused by both", str(ours))]
         return [("", "not run", f"TensorFlow cannot load it: {reason_of(error)}")]
     try:
-        load(path)
+        example = example_for(load(path))
     except Error as error:
         return [("", "FAILS", f"{type(error).__name__}: {error}")]
     results = []
     for name in theirs.signatures:
         fresh = tf.saved_model.load(str(path))  # an earlier signature may have trained the variables
-        results.append((name, *examine_signature(path, name, fresh.signatures[name])))
+        results.append((name, *examine_signature(path, name, fresh.signatures[name], example)))
     return results or [("", "not run", "it has no signature")]
 
 
