@@ -13,7 +13,6 @@ import json
 import re
 import types
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from graphopt.ir.errors import UsageError, printable
@@ -23,6 +22,7 @@ from graphopt.passes.catalog import find_pass
 _TOKEN = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<punct>[{}\[\],=])|(?P<word>[^\s{}\[\],="]+))')
 _PLAIN = re.compile(r"[A-Za-z_./:*^$|+\-][A-Za-z0-9_./:*^$|+\-]*\Z")
 _RESERVED = frozenset({"true", "false", "none"})
+_OPTION_TYPES: dict[type[Pass], dict[str, Any]] = {}
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:
@@ -84,9 +84,11 @@ def make_pass(name: str, options: dict[str, Any]) -> Pass:
     return cls(**values)
 
 
-@cache
 def _types_of_options(cls: type[Pass]) -> dict[str, Any]:
-    return get_type_hints(cls)
+    known = _OPTION_TYPES.get(cls)
+    if known is None:
+        known = _OPTION_TYPES[cls] = get_type_hints(cls)
+    return known
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -38,9 +38,9 @@ class JoinOnce(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """One concatenation of all operands."""
-        parts: list[Value | None] = []
+        parts: list[Value] = []
         for value in match.operands:
-            parts += value.node.inputs[:-1] if value.node in match.inner else (value,)
+            parts += filter(None, value.node.inputs[:-1]) if value.node in match.inner else (value,)
         return edit.value(JOIN, *parts, match.axis, N=len(parts))
 
 

@@ -116,7 +116,7 @@ class TransposeIntoProduct(Rule):
         root = match.root
         names = ("transpose_a", "transpose_b") if root.op == "tf.MatMul" else ("adj_x", "adj_y")
         name = names[0] if match.b is root.input(1) else names[1]
-        return edit.value(root.op, match.a, match.b, like=root, **{name: not root.attr(name, False)})
+        return edit.node(root.op, (match.a, match.b), {name: not root.attr(name, False)}, like=root).output
 
 
 PRODUCT_RULES: tuple[type[Rule], ...] = (SquareByPower, RootByPower, TransposeIntoProduct)
