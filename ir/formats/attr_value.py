@@ -97,12 +97,15 @@ class AttributeReader:
         if span is None:
             return key, None
         try:
-            return key, self.value(*span, depth)
+            return key, self.value(*span, depth, key.startswith("_"))
         except MalformedError as error:
             raise error if error.field.startswith("attr") else within(error, f"attr['{key}']") from None
 
-    def value(self, start: int, stop: int, depth: int = _VALUE_DEPTH) -> Any:
-        """One AttrValue. Raises `MalformedError` where it holds two values, or none that is known."""
+    def value(self, start: int, stop: int, depth: int = _VALUE_DEPTH, is_remark: bool = False) -> Any:
+        """One AttrValue, or one that TensorFlow only remarks and never checks (`is_remark`).
+
+        Raises `MalformedError` where it holds two values, or none that is known.
+        """
         if depth > wire.DEPTH_LIMIT:
             raise MalformedError(f"more than {wire.DEPTH_LIMIT} messages are nested", offset=start)
         if start == stop:
@@ -124,11 +127,11 @@ class AttributeReader:
         if tag == 0x25:
             return read_float(self.buffer[value:end])
         if tag == 0x3A:
-            return read_shape(self.buffer, value, end)
+            return read_shape(self.buffer, value, end, is_remark=is_remark)
         if tag == 0x42:
             return self.tensors.read(value, end)
         if tag == 0x0A:
-            return self._list(value, end, depth + 1)
+            return self._list(value, end, depth + 1, is_remark)
         if tag == 0x52:
             return self._function(value, end, depth + 1)
         if tag == 0x4A:
@@ -136,7 +139,7 @@ class AttributeReader:
         wire.unexpected(tag, _FIELDS, start)
         raise MalformedError(f"an attribute value has no field {tag >> 3}", offset=start)
 
-    def _list(self, start: int, stop: int, depth: int) -> tuple[Any, ...]:
+    def _list(self, start: int, stop: int, depth: int, is_remark: bool) -> tuple[Any, ...]:
         buffer, number = self.buffer, 0
         items: list[Any] = []
         for tag, value, end in wire.fields(buffer, start, stop):
@@ -148,7 +151,7 @@ class AttributeReader:
             if tag == 0x12:
                 items.append(bytes(buffer[value:end]))
             elif tag == 0x3A:
-                items.append(read_shape(buffer, value, end))
+                items.append(read_shape(buffer, value, end, is_remark=is_remark))
             elif tag == 0x42:
                 items.append(self.tensors.read(value, end))
             elif tag == 0x4A:

@@ -365,6 +365,20 @@ def test_bytes_do_not_depend_on_the_order_of_attributes_or_hash_seeds(
     assert len(digests) == 1
 
 
+def test_dimensions_that_grappler_numbers_are_unknown_and_stay_as_written() -> None:
+    from google.protobuf import text_format
+
+    sizes = "shape { dim { size: -3 } dim { size: 4 } dim { size: -1 } }"
+    text = f"""node {{ name: "x" op: "Unheard"
+      attr {{ key: "_input_shape" value {{ {sizes} }} }}
+      attr {{ key: "_output_shapes" value {{ list {{ {sizes} }} }} }}
+    }}"""
+    graph = text_format.Parse(text, pb.GraphDef())
+    model = read_graphdef(graph.SerializeToString())
+    assert model.graph.node("x").attrs["_input_shape"] == Shape((None, 4, None))
+    assert pb.GraphDef.FromString(graphdef_bytes(model)) == graph
+
+
 def test_a_shape_with_symbols_is_written_as_unknown() -> None:
     from graphopt.ir.dimensions import symbol
 
