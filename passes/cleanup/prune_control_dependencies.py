@@ -16,6 +16,7 @@ LOOKED_BACK = 16  # producers of a producer beyond which it is not asked what it
 # They run although not everything they read did.
 _UNCONDITIONAL = frozenset({"tf.Merge", "tf.RefMerge", "tf.ControlTrigger"})
 _EFFECTS = Trait.STATEFUL | Trait.ASSERTION | Trait.CALL
+_ORDERING = Trait.STATEFUL | Trait.ASSERTION | Trait.CONTROL_FLOW
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class PruneControlDependencies(Pass):
     Those on nodes which, with all they depend on, have no effects are dropped. Who waits for a `NoOp` waits for what
     that waits for, where this makes no more control inputs.
 
-    Refuses to drop any from a graph with v1 control flow, where they also say which branch or loop a node belongs
-    to, but those that say it again: on a node without effects that one of the inputs is, or waits for.
+    Refuses those on nodes of v1 branches and loops, which also say where a node belongs, but for those that say it
+    again: on a node without effects that one of the inputs is, or waits for.
     """
 
     def run_graph(self, graph: Graph, context: PassContext) -> None:
@@ -49,14 +50,11 @@ class PruneControlDependencies(Pass):
         if not waiting:
             return
         has_frames = has_v1_control_flow(graph)
-        if has_frames:
-            context.refused(self.name, waiting[0], "the graph has v1 control flow")
-        else:
-            effects: dict[Node, bool] = {}
-            for node in waiting:
-                for control in node.control_inputs:
-                    if not has_effects(control, effects):
-                        self._drop(node, control, context)
+        effects: dict[Node, bool] = {}
+        for node in waiting:
+            for control in node.control_inputs:
+                if not has_effects(control, effects):
+                    self._drop(node, control, context)
         queue = dict.fromkeys(waiting)
         while queue:
             node = next(iter(queue))
@@ -114,7 +112,10 @@ def awaited_anyway(node: Node) -> dict[Node, None]:
 
 
 def has_effects(node: Node, memo: dict[Node, bool]) -> bool:
-    """`node` or something it depends on has effects or may fail. Iterative; `memo` is shared between calls."""
+    """`node` or something it depends on has effects, may fail, or may not run: it is of a v1 branch or loop.
+
+    Iterative; `memo` is shared between calls.
+    """
     stack = [(node, False)]
     while stack:
         current, expanded = stack.pop()
@@ -122,7 +123,7 @@ def has_effects(node: Node, memo: dict[Node, bool]) -> bool:
             memo[current] = any(memo.get(producer, False) for producer in current.predecessors())
         elif current not in memo:
             traits = traits_of(current.op)
-            if traits & (Trait.STATEFUL | Trait.ASSERTION) and not traits & Trait.SOURCE:
+            if traits & _ORDERING and not traits & Trait.SOURCE:
                 memo[current] = True
                 continue
             memo[current] = False

@@ -101,18 +101,18 @@ def test_waits_for_what_reads_an_effect_stay() -> None:
     check_pass(NAME, before, after, runtime=None)
 
 
-def test_graphs_with_v1_control_flow_are_refused() -> None:
+def test_what_ties_a_node_to_its_v1_branch_stays() -> None:
     body = """
+      %out = tf.Neg(%x)
       %switch = tf.Switch(%x, %p)
       %inside = tf.Identity(%switch:1)
-      %one = tf.Const() {value = float32[] 1.0} after(%inside)
+      %one = tf.Const() {{value = float32[] 1.0}} after(%inside{more})
       %sum = tf.AddV2(%inside, %one)
-      %y = tf.Merge(%switch, %sum) {N = 2}
+      %y = tf.Merge(%switch, %sum) {{N = 2}}{waits}
     """
-    _, report = check_pass(NAME, graph(body, inputs="%x: float32[2], %p: bool[]"))
-    assert [(entry["reason"], entry["nodes"]) for entry in report.refusals] == [
-        ("the graph has v1 control flow", ["one"])
-    ]
+    before, after = body.format(more=", %out", waits=" after(%out)"), body.format(more="", waits="")
+    inputs = "%x: float32[2], %p: bool[]"
+    check_pass(NAME, graph(before, inputs=inputs), graph(after, inputs=inputs))
 
 
 def test_inside_function_bodies() -> None:
