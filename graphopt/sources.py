@@ -21,6 +21,8 @@ METAGRAPH = "metagraph"  # key of `Model.metadata` in models of SavedModels and 
 CHECKPOINT = "checkpoint"  # file that names the latest checkpoint of a folder
 TFLITE_HEAD = b"\0\0TFL3"  # at byte 2: no node of a GraphDef begins so
 
+ZIP_HEAD, HDF5_HEAD = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+
 
 class Read(NamedTuple):
     """A model read, and what finding its inputs and outputs has to tell."""
@@ -77,7 +79,8 @@ def _read(source: Any, tags: Collection[str] | None = None) -> Model:
         return read_tensorflow(source)
     kind = printable(f"{type(source).__module__}.{type(source).__qualname__}")
     raise UsageError(
-        f"a model cannot be read from a {kind}; give a path, bytes, a GraphDef, a ConcreteFunction or a Keras model"
+        f"a model cannot be read from a {kind}; give a path, bytes, a GraphDef, a ConcreteFunction, a tf.Module or a "
+        "Keras model"
     )
 
 
@@ -105,11 +108,23 @@ def read_path(path: str, tags: Collection[str] | None = None) -> Model:
 
         return load_metagraph(graph)
     mapping = graphdef.map_file(path)
+    if _is_keras(path, bytes(mapping.view[:8])):
+        from graphopt.sources_tensorflow import read_keras_file
+
+        return read_keras_file(path)
     if is_tflite_name(path) or mapping.view[2:8] == TFLITE_HEAD:
         from graphopt.ir.formats import tflite
 
         return tflite.read_tflite(mapping)
     return graphdef.load(path)
+
+
+def _is_keras(path: str, head: bytes) -> bool:
+    """A file that Keras saved, by its name and its first bytes."""
+    name = path.lower()
+    return (name.endswith(".keras") and head.startswith(ZIP_HEAD)) or (
+        name.endswith((".keras", ".h5", ".hdf5")) and head == HDF5_HEAD
+    )
 
 
 def is_tflite_name(path: str) -> bool:

@@ -1,11 +1,11 @@
-"""Models that only TensorFlow can hand over: concrete functions and Keras models, frozen on the way."""
+"""Models that only TensorFlow can hand over: functions, modules, Keras models and files, frozen on the way."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from graphopt.discovery import Discovery, apply
-from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.errors import MalformedError, UsageError, printable
 from graphopt.ir.formats import graphdef
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
@@ -20,10 +20,16 @@ def is_tensorflow(source: Any) -> bool:
     return not packages.isdisjoint({"tensorflow", "keras", "tf_keras"})
 
 
-def read_tensorflow(source: Any) -> Model:
-    """Trace and freeze `source`: a ConcreteFunction, a `tf.function` with one signature, or a Keras model.
+def _is_keras(source: Any) -> bool:
+    return any(not {"keras", "tf_keras"}.isdisjoint(cls.__module__.split(".")) for cls in type(source).__mro__)
 
-    Raises `UsageError` for anything else, for a Keras model that has not been built, and without TensorFlow.
+
+def read_tensorflow(source: Any) -> Model:
+    """Trace and freeze `source`: a ConcreteFunction, a `tf.function` of one signature, a `tf.Module` or a Keras model.
+
+    Of a module its `__call__` is taken, or its only `tf.function`; of what `tf.saved_model.load` gives, the signature.
+    Raises `UsageError` for anything else, for a Keras model that has not been built, for a function that captures
+    tables, and without TensorFlow.
     """
     try:
         import tensorflow as tf
@@ -34,6 +40,25 @@ def read_tensorflow(source: Any) -> Model:
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     model = graphdef.read_graphdef(frozen.graph.as_graph_def().SerializeToString(), source=_description(source))
     apply(model, _signature(model, function, frozen))
+    return model
+
+
+def read_keras_file(path: str) -> Model:
+    """The Keras model saved in the file `path` (`.keras` or HDF5), frozen; code that it holds is not run.
+
+    Raises `UsageError` without TensorFlow, and `MalformedError` for what Keras does not load.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UsageError(f"{printable(path)}: {MISSING}") from error
+    try:
+        loaded = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever a layer's own code raises
+        reason = printable(" ".join(str(error).split()) or type(error).__name__, 300)
+        raise MalformedError(f"Keras does not load this file: {reason}", source=path) from error
+    model = read_tensorflow(loaded)
+    model.source = path
     return model
 
 
@@ -53,6 +78,8 @@ def _concrete_function(source: Any, tf: Any) -> Any:
                 f"({printable(str(error))})"
             ) from error
     inputs = getattr(source, "inputs", None)
+    if hasattr(source, "_trackable_children") and not _is_keras(source):
+        return _function_of(source)
     if not inputs:
         kind = type(source).__name__
         if not callable(source):  # a tensor, a variable, a data set
@@ -63,6 +90,39 @@ def _concrete_function(source: Any, tf: Any) -> Any:
     return tf.function(lambda *arguments: source(_nest(arguments), training=False)).get_concrete_function(
         *(nested if isinstance(nested, list) else [nested])
     )
+
+
+def _function_of(module: Any) -> Any:
+    """The function that a `tf.Module`, or an object that holds signatures and functions as one does, stands for."""
+    signatures = getattr(module, "signatures", None)
+    if signatures:
+        name = "serving_default" if "serving_default" in signatures else next(iter(signatures))
+        if len(signatures) == 1 or name == "serving_default":
+            return signatures[name]
+    kind = type(module).__name__
+    functions = {name: member for name in dir(type(module)) if (member := _traced(module, name)) is not None}
+    functions.update((name, member) for name in vars(module) if (member := _traced(module, name)) is not None)
+    name = "__call__" if "__call__" in functions else next(iter(functions), None)
+    if name is None:
+        raise UsageError(f"the {kind} has no tf.function: pass tf.function(…).get_concrete_function(…) of its method")
+    if name != "__call__" and len(functions) > 1:
+        listed = ", ".join(f"'{printable(found)}'" for found in sorted(functions))
+        raise UsageError(f"the {kind} has several functions: pass get_concrete_function(…) of one, of {listed}")
+    try:
+        return functions[name].get_concrete_function()
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"'{name}' of the {kind} has no single signature: pass its get_concrete_function(…) instead "
+            f"({printable(str(error))})"
+        ) from error
+
+
+def _traced(module: Any, name: str) -> Any:
+    """The attribute `name` of `module`, if that is a `tf.function`; properties are not computed."""
+    if isinstance(getattr(type(module), name, None), property):
+        return None
+    member = getattr(module, name, None)
+    return member if hasattr(member, "get_concrete_function") and not hasattr(member, "inputs") else None
 
 
 def _nest(arguments: tuple[Any, ...]) -> Any:
@@ -76,7 +136,13 @@ def _input_name(item: Any, place: int) -> str:
 def _signature(model: Model, function: Any, frozen: Any) -> Discovery:
     """The names that the function itself gives its arguments and results."""
     found = Discovery()
+    given = {tensor.name for tensor in function.inputs[: len(function.inputs) - len(function.captured_inputs)]}
     for tensor in frozen.inputs:
+        if tensor.dtype.name == "resource" and tensor.name not in given:
+            raise UsageError(
+                f"the function captures '{printable(tensor.name)}', a table or another resource that is no variable: "
+                "save it with tf.saved_model.save, and give that folder"
+            )
         if tensor.dtype.name != "resource":
             key = tensor.name.removesuffix(":0")
             found.inputs[key] = find_value(model.graph, tensor.name)

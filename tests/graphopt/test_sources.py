@@ -162,6 +162,110 @@ def test_functions_and_keras_models_are_frozen_on_the_way() -> None:
         graphopt.load(tf.keras.Sequential([layers.Dense(2)]))
 
 
+@pytest.mark.tensorflow
+def test_modules_give_the_function_they_stand_for(tmp_path) -> None:
+    import tensorflow as tf
+
+    vector = tf.TensorSpec([2], tf.float32, name="x")
+
+    class Scaled(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = tf.Variable([2.0, 3.0])
+
+        @tf.function(input_signature=[vector])
+        def __call__(self, x):
+            return {"y": x * self.factor}
+
+        @tf.function(input_signature=[vector])
+        def negative(self, x):
+            return -x * self.factor
+
+    class Two(tf.Module):
+        @tf.function(input_signature=[vector])
+        def first(self, x):
+            return x + 1.0
+
+        @tf.function(input_signature=[vector])
+        def second(self, x):
+            return x + 2.0
+
+    class Looked(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            values = tf.lookup.KeyValueTensorInitializer(["a"], [1])
+            self.table = tf.lookup.StaticHashTable(values, -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def __call__(self, words):
+            return self.table[words]
+
+    runtime = graphopt.verification.engine_named("reference")
+    module = Scaled()
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    named = tf.Module()
+    named.function = tf.function(lambda x: x * 5.0, input_signature=[vector])
+    fed = np.ones([2], np.float32)
+    for source, wanted in (
+        (module, [2.0, 3.0]),
+        (tf.saved_model.load(str(tmp_path / "saved")), [2.0, 3.0]),
+        (named, [5.0, 5.0]),
+    ):
+        model = graphopt.load(source)
+        assert list(model.signatures["serving_default"].inputs) == ["x"]
+        (got,) = runtime.run(model, {"x": fed}).values()
+        np.testing.assert_array_equal(got, wanted)
+
+    untraced = tf.Module()
+    untraced.function = tf.function(lambda x: x)
+    for refused, reason in (
+        (tf.Module(), "has no tf.function"),
+        (Two(), "several functions: .*'first', 'second'"),
+        (untraced, "'function' of the Module has no single signature"),
+        (Looked(), "captures .* a table or another resource that is no variable: save it"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            graphopt.load(refused)
+
+
+@pytest.mark.tensorflow
+def test_files_of_keras_are_loaded_through_it(tmp_path) -> None:
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    built = tf.keras.Sequential([layers.Input((4,), name="x"), layers.Dense(2), layers.Softmax()])
+    fed = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    runtime = graphopt.verification.engine_named("reference")
+    for name in ("model.keras", "model.h5"):
+        path = tmp_path / name
+        built.save(path)
+        model = graphopt.load(path)
+        assert model.source == str(path)
+        (got,) = runtime.run(model, {"x": fed}).values()
+        np.testing.assert_allclose(got, built(fed).numpy(), rtol=1e-5, atol=1e-6)
+
+        path.write_bytes(path.read_bytes()[:512])
+        with pytest.raises(MalformedError, match="Keras does not load this file") as caught:
+            graphopt.load(path)
+        assert "\n" not in str(caught.value)
+    code = tf.keras.Sequential([layers.Input((4,)), layers.Lambda(lambda x: x + 1.0)])
+    for name in ("code.keras", "code.h5"):
+        code.save(tmp_path / name)
+        with pytest.raises(MalformedError, match="Keras does not load this file"):
+            graphopt.load(tmp_path / name)
+
+
+def test_files_of_keras_need_tensorflow(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    for name, head in (("model.keras", b"PK\x03\x04" + bytes(8)), ("model.h5", b"\x89HDF\r\n\x1a\n" + bytes(8))):
+        (tmp_path / name).write_bytes(head)
+        with pytest.raises(UsageError, match=rf"{name}: this needs TensorFlow"):
+            graphopt.load(tmp_path / name)
+    (tmp_path / "model.h5").write_bytes(b"PK\x03\x04" + bytes(8))
+    with pytest.raises(MalformedError, match="looks like a ZIP archive"):
+        graphopt.load(tmp_path / "model.h5")
+
+
 @pytest.fixture
 def folder(affine, tmp_path) -> pathlib.Path:
     """A SavedModel whose weights are in a checkpoint."""
