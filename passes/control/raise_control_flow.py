@@ -34,7 +34,7 @@ class RaiseControlFlow(Pass):
     passes from iteration to iteration. Where a body has effects or reads state, the stateful `If` or `While` is made.
     `lower-control-flow` is the way back.
 
-    Refuses, with the reason, what is not of the form that TensorFlow's own functions build: a `Merge` that does not
+    Refuses what is not of the form that TensorFlow's own functions build, and says why: a `Merge` that does not
     join the two branches of one predicate, a branch that nothing closes, a loop with several conditions or with other
     ways in or out, references to v1 variables, nodes inside that callers name, and operators that are in no table.
     """

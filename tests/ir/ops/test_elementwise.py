@@ -393,7 +393,10 @@ def test_functions_with_shapes_alone(name: str) -> None:
 # Traits -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n, o in ops.declared_operators().items() if o.has(Trait.COMMUTATIVE)])
+COMMUTATIVE = [n for n, o in ops.declared_operators().items() if o.has(Trait.COMMUTATIVE) and n.startswith("tf.")]
+
+
+@pytest.mark.parametrize("name", COMMUTATIVE)
 def test_commutative_operators_say_the_truth(name: str) -> None:
     operator = ops.declared_operators()[name]
     assert operator.evaluate is not None
