@@ -38,6 +38,7 @@ _CATALOG: dict[str, str] = {
     "unroll-loops": "graphopt.passes.control.unroll_loops:UnrollLoops",
     "specialise-functions": "graphopt.passes.control.specialise_functions:SpecialiseFunctions",
     "hoist-loop-invariants": "graphopt.passes.control.hoist_loop_invariants:HoistLoopInvariants",
+    "plain-tensor-arrays": "graphopt.passes.control.plain_tensor_arrays:PlainTensorArrays",
     "plain-tensor-lists": "graphopt.passes.control.plain_tensor_lists:PlainTensorLists",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.ir.errors import printable
-from graphopt.ir.formats.function_def import METADATA, FunctionExtras
-from graphopt.ir.known import CONSTANT, hold, known_array
+from graphopt.ir.known import CONSTANT, known_array
 from graphopt.ir.model import ARGUMENT, Function, Model
-from graphopt.ir.tensors import RepeatedTensor, tensor
+from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT32, SCALAR, DType, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
-from graphopt.passes.control.call_sites import Site, reference_counts, site_of
-from graphopt.passes.control.lower_control_flow import LOOPS
+from graphopt.passes.control.call_sites import Site
+from graphopt.passes.control.plain_variables import Loops, become, become_zeros, retype_variable, small_constant
 from graphopt.passes.frames import has_v1_control_flow
 from graphopt.passes.removal import remove_dead
 
@@ -55,7 +54,7 @@ class PlainTensorLists(Pass):
 
     def run(self, model: Model, context: PassContext) -> None:
         """Replace lists in all graphs."""
-        loops = _Loops(model)
+        loops = Loops(model)
         done: dict[Value, None] = {}
         for graph in model.graphs:
             for node in graph:
@@ -71,32 +70,10 @@ class PlainTensorLists(Pass):
                     context.rewrote(self.name, removed=(node,), added=(node,))
 
 
-class _Loops:
-    """The loops of a model by their functions; only those that are run from one place."""
-
-    def __init__(self, model: Model):
-        counts = reference_counts(model)
-        self.by_node: dict[Node, Site] = {}
-        self.by_function: dict[Function, Site] = {}
-        for graph in model.graphs:
-            for node in graph:
-                site = site_of(node, model) if node.op in LOOPS else None
-                if site is not None and all(counts.get(function.name) == 1 for function in site.functions):
-                    self.by_node[node] = site
-                    self.by_function.update(dict.fromkeys(site.functions, site))
-
-    def variable(self, site: Site, place: int) -> list[Value]:
-        """All values that are the variable at `place` of a loop."""
-        condition, body = site.functions
-        loop = site.node
-        return [site.operands[place], loop.outputs[place], condition.inputs[place], body.inputs[place],
-                body.outputs[place]]  # fmt: skip
-
-
 class _Web:
     """Every value that is, or may be, one list in some state; `problem` says why it must stay a list."""
 
-    def __init__(self, start: Value, loops: _Loops):
+    def __init__(self, start: Value, loops: Loops):
         self.loops = loops
         self.values: dict[Value, None] = {}
         self.nodes: dict[Node, None] = {}
@@ -179,24 +156,14 @@ class _Web:
 
     def replace(self) -> None:
         """Turn the lists into tensors."""
-        for (loop, place), site in self.variables.items():
-            loop.outputs[place].type = self.type
-            loop.attrs["T"] = _put(loop.attrs.get("T"), place, self.type.dtype)
-            shapes = loop.attrs.get("output_shapes")
-            if isinstance(shapes, tuple) and shapes:
-                loop.attrs["output_shapes"] = _put(shapes, place, self.type.shape)
-            for function in site.functions:
-                _retype(function, place, self.type, has_result=function is site.functions[1])
+        for (_, place), site in self.variables.items():
+            retype_variable(site, place, self.type)
         for node in self.nodes:
             producers = list(dict.fromkeys(node.predecessors()))
             _READERS[node.op](node, self.type)
             node.extras = None
             if node.graph is not None:
                 remove_dead(node.graph, producers)
-
-
-def _put(items: object, place: int, item: object) -> object:
-    return (*items[:place], item, *items[place + 1 :]) if isinstance(items, tuple) else items
 
 
 def _made(node: Node) -> TensorType | str:
@@ -213,51 +180,17 @@ def _made(node: Node) -> TensorType | str:
     return TensorType(dtype, Shape([int(count), *(int(dim) for dim in shape)]))
 
 
-def _retype(function: Function, place: int, type: TensorType, has_result: bool) -> None:
-    """Give an argument of a loop's function, and the result it becomes, the tensor's type."""
-    argument = function.inputs[place]
-    argument.type = type
-    argument.node.attrs = {"T": type.dtype, "index": place}
-    argument.node.extras = None
-    function.attrs.pop("_input_shapes", None)
-    extras = function.metadata.get(METADATA)
-    if has_result and isinstance(extras, FunctionExtras):
-        name = function.output_names[place]
-        kept = tuple(item for item in extras.outputs if item[0] != name)
-        function.metadata[METADATA] = extras._replace(outputs=kept)
-
-
 # Operators -----------------------------------------------------------------------------------------------------
 
 
-def _become(node: Node, op: str, inputs: list[Value], attrs: dict[str, object], type: TensorType) -> None:
-    node.origins = node.source_names
-    node.op, node.attrs = op, attrs
-    node.set_inputs(inputs)
-    node.outputs[0].type = type
-
-
-def _reserve(node: Node, type: TensorType) -> None:
-    assert type.dtype.numpy is not None
-    held = RepeatedTensor(np.zeros(1, type.dtype.numpy), type.dtype, type.shape.static or ())
-    value = held if held.size else tensor(held.numpy(), type.dtype)
-    _become(node, CONSTANT, [], {"dtype": type.dtype, "value": value}, type)
-
-
 def _pass_on(node: Node, type: TensorType) -> None:
-    _become(node, IDENTITY, [node.input(0)], {"T": type.dtype}, type)
-
-
-def _small(node: Node, numbers: object, name: str) -> Value:
-    assert node.graph is not None
-    data = np.array(numbers, np.int32)
-    return hold(node.graph, data, name=f"{node.name}/{name}", before=node, origins=node.source_names)
+    become(node, IDENTITY, [node.input(0)], {"T": type.dtype}, type)
 
 
 def _reshaped(node: Node, value: Value, dims: list[int], name: str) -> Value:
     assert node.graph is not None
     made = node.graph.create_node(
-        "tf.Reshape", [value, _small(node, dims, f"{name}_shape")], {"T": value.dtype, "Tshape": INT32},
+        "tf.Reshape", [value, small_constant(node, dims, f"{name}_shape")], {"T": value.dtype, "Tshape": INT32},
         name=f"{node.name}/{name}", types=[value.type.with_shape(Shape(dims))], before=node, device=node.device,
         origins=node.source_names,
     )  # fmt: skip
@@ -268,26 +201,26 @@ def _set_item(node: Node, type: TensorType) -> None:
     index = _reshaped(node, node.input(1), [1, 1], "index")
     row = _reshaped(node, node.input(2), [1, *(type.shape.static or ())[1:]], "row")
     inputs = [node.input(0), index, row]
-    _become(node, "tf.TensorScatterUpdate", inputs, {"T": type.dtype, "Tindices": INT32}, type)
+    become(node, "tf.TensorScatterUpdate", inputs, {"T": type.dtype, "Tindices": INT32}, type)
 
 
 def _gather(node: Node, type: TensorType) -> None:
     indices = node.input(1)
-    axis = _small(node, 0, "axis")
+    axis = small_constant(node, 0, "axis")
     attrs: dict[str, object] = {"Tparams": type.dtype, "Tindices": INT32, "Taxis": INT32, "batch_dims": 0}
     known = indices.shape.dims
     rows = (type.shape.dims or ())[1:]
     shape = Shape(rows) if node.op == "tf.TensorListGetItem" else Shape(None if known is None else (*known, *rows))
-    _become(node, "tf.GatherV2", [node.input(0), indices, axis], attrs, TensorType(type.dtype, shape))
+    become(node, "tf.GatherV2", [node.input(0), indices, axis], attrs, TensorType(type.dtype, shape))
 
 
 def _length(node: Node, type: TensorType) -> None:
     held = tensor(np.array((type.shape.static or (0,))[0], np.int32), INT32)
-    _become(node, CONSTANT, [], {"dtype": INT32, "value": held}, TensorType(INT32, SCALAR))
+    become(node, CONSTANT, [], {"dtype": INT32, "value": held}, TensorType(INT32, SCALAR))
 
 
 _READERS: dict[str, Callable[[Node, TensorType], None]] = {
-    RESERVE: _reserve,
+    RESERVE: become_zeros,
     FROM_TENSOR: _pass_on,
     IDENTITY: _pass_on,
     SET_ITEM: _set_item,

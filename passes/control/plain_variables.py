@@ -1,0 +1,89 @@
+"""Variables of loops that become plain tensors, and the nodes that take the place of what used them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir.formats.function_def import METADATA, FunctionExtras
+from graphopt.ir.known import CONSTANT, hold
+from graphopt.ir.model import Function, Model
+from graphopt.ir.tensors import RepeatedTensor, tensor
+from graphopt.ir.types import TensorType
+from graphopt.ir.value import Node, Value
+from graphopt.passes.control.call_sites import Site, reference_counts, site_of
+from graphopt.passes.control.lower_control_flow import LOOPS
+
+
+class Loops:
+    """The loops of a model by their functions; only those that are run from one place."""
+
+    def __init__(self, model: Model):
+        counts = reference_counts(model)
+        self.by_node: dict[Node, Site] = {}
+        self.by_function: dict[Function, Site] = {}
+        for graph in model.graphs:
+            for node in graph:
+                site = site_of(node, model) if node.op in LOOPS else None
+                if site is not None and all(counts.get(function.name) == 1 for function in site.functions):
+                    self.by_node[node] = site
+                    self.by_function.update(dict.fromkeys(site.functions, site))
+
+    def variable(self, site: Site, place: int) -> list[Value]:
+        """All values that are the variable at `place` of a loop."""
+        condition, body = site.functions
+        loop = site.node
+        return [site.operands[place], loop.outputs[place], condition.inputs[place], body.inputs[place],
+                body.outputs[place]]  # fmt: skip
+
+
+def retype_variable(site: Site, place: int, type: TensorType) -> None:
+    """Let the variable at `place` of a loop be of `type`: in the loop, its condition and its body."""
+    loop = site.node
+    loop.outputs[place].type = type
+    loop.attrs["T"] = _put(loop.attrs.get("T"), place, type.dtype)
+    shapes = loop.attrs.get("output_shapes")
+    if isinstance(shapes, tuple) and shapes:
+        loop.attrs["output_shapes"] = _put(shapes, place, type.shape)
+    for function in site.functions:
+        _retype(function, place, type, has_result=function is site.functions[1])
+
+
+def _put(items: object, place: int, item: object) -> object:
+    return (*items[:place], item, *items[place + 1 :]) if isinstance(items, tuple) else items
+
+
+def _retype(function: Function, place: int, type: TensorType, has_result: bool) -> None:
+    """Give an argument of a loop's function, and the result it becomes, the tensor's type."""
+    argument = function.inputs[place]
+    argument.type = type
+    argument.node.attrs = {"T": type.dtype, "index": place}
+    argument.node.extras = None
+    function.attrs.pop("_input_shapes", None)
+    extras = function.metadata.get(METADATA)
+    if has_result and isinstance(extras, FunctionExtras):
+        name = function.output_names[place]
+        kept = tuple(item for item in extras.outputs if item[0] != name)
+        function.metadata[METADATA] = extras._replace(outputs=kept)
+
+
+def become(node: Node, op: str, inputs: list[Value], attrs: dict[str, object], type: TensorType) -> None:
+    """Make `node` another operation, whose first output is of `type`."""
+    node.origins = node.source_names
+    node.op, node.attrs = op, attrs
+    node.set_inputs(inputs)
+    node.outputs[0].type = type
+
+
+def become_zeros(node: Node, type: TensorType) -> None:
+    """Make `node` a constant of `type`, which is static, that holds zeros; a compact one."""
+    assert type.dtype.numpy is not None
+    held = RepeatedTensor(np.zeros(1, type.dtype.numpy), type.dtype, type.shape.static or ())
+    value = held if held.size else tensor(held.numpy(), type.dtype)
+    become(node, CONSTANT, [], {"dtype": type.dtype, "value": value}, type)
+
+
+def small_constant(node: Node, numbers: object, name: str) -> Value:
+    """A new constant of type int32 before `node`, named after it."""
+    assert node.graph is not None
+    data = np.array(numbers, np.int32)
+    return hold(node.graph, data, name=f"{node.name}/{name}", before=node, origins=node.source_names)
