@@ -17,6 +17,7 @@ from graphopt.ir.value import Node, Value
 from graphopt.ir.variable_flow import CALL_FORMS, HANDLE_CARRIERS, OTHER, READS, REFERENCE_CARRIERS, ModelFlow, Tokens
 
 READ = "tf.ReadVariableOp"
+CONSTANT = "tf.Const"
 THROUGH = frozenset({"tf.Identity", "tf.RefIdentity", "tf.Enter", "tf.RefEnter", "tf.Switch", "tf.RefSwitch"})
 _PLAIN = frozenset({"tf.Identity", "tf.RefIdentity"})
 LIMIT = 64  # carriers looked through
@@ -26,7 +27,7 @@ _REMEMBERED: WeakKeyDictionary[Model, tuple[tuple[int, ...], KnownVariables]] = 
 class KnownVariables:
     """Which variables nothing changes, and what the arguments of functions are bound to at every call."""
 
-    __slots__ = ("_arguments", "_changed", "_handles", "_idle", "_model_variables")
+    __slots__ = ("_arguments", "_changed", "_handles", "_idle", "_model_variables", "_waiting")
 
     def __init__(self, model: Model):
         flow = ModelFlow(model)
@@ -35,6 +36,7 @@ class KnownVariables:
         self._arguments = _bindings(flow)
         self._handles: dict[str, list[Value]] = {}
         self._idle: set[Node] = set()  # readers in the main graph that no output needs: savers
+        self._waiting: dict[str, list[tuple[Node, Value]]] = {}
         for graph, found in flow.flows.items():
             bound = self._arguments.get(graph, [])
             for value, tokens in found.tokens.items():
@@ -75,6 +77,22 @@ class KnownVariables:
             if handle.is_output or any(self._reads(user, handle) for user in handle.users):
                 return True
         return False
+
+    def wait(self, name: str, node: Node, handle: Value) -> None:
+        """The constant `node` would be in the variable `name`, whose handle here is `handle`, if nothing else read it.
+
+        Signatures that share weights compute the same of them: the last one to do so has them to itself.
+        """
+        self._waiting.setdefault(name, []).append((node, handle))
+
+    def join(self, name: str, held: Tensor) -> None:
+        """Let those who wait for the variable `name` read it, if they are what it holds now: `held`."""
+        for node, handle in self._waiting.pop(name, ()):
+            mine = node.attrs.get("value") if node.op == CONSTANT else None
+            if not isinstance(mine, Tensor) or node.graph is None or node.graph is not handle.node.graph:
+                continue
+            if mine.stored_bytes == held.stored_bytes and mine.fingerprint() == held.fingerprint():
+                _read_instead(node, handle, held)
 
     def _reads(self, user: Node, handle: Value) -> bool:
         if user in self._idle:
@@ -212,6 +230,8 @@ def variables_read(values: Iterable[Value | None], through: frozenset[str]) -> d
 def keep_in_variable(node: Node, sources: dict[str, Value]) -> str | None:
     """Let the constant `node` be a variable's value instead, if it was computed from `sources` and one of those of its
     type and shape has no reader any more; returns its name. Weights of an unfrozen model so stay in its checkpoint.
+
+    Where a variable has readers left, `node` stays a constant until one of those makes the variable hold the same.
     """
     held, graph = node.attrs.get("value"), node.graph
     if not isinstance(held, Tensor) or graph is None or graph.model is None:
@@ -225,12 +245,20 @@ def keep_in_variable(node: Node, sources: dict[str, Value]) -> str | None:
         handle = sources[name]
         if handle.node.graph is graph and not known.is_read(name, model):
             model.variables[name].value = held
-            is_resource = handle.dtype is RESOURCE
-            node.op = READ if is_resource else "tf.Identity"
-            node.attrs = {"dtype" if is_resource else "T": held.dtype}
-            node.set_inputs((handle,))
+            _read_instead(node, handle, held)
+            known.join(name, held)
             return name
+    for name in fitting:
+        known.wait(name, node, sources[name])
     return None
+
+
+def _read_instead(node: Node, handle: Value, held: Tensor) -> None:
+    """Make of a constant a read of the variable that `handle` stands for."""
+    is_resource = handle.dtype is RESOURCE
+    node.op = READ if is_resource else "tf.Identity"
+    node.attrs = {"dtype" if is_resource else "T": held.dtype}
+    node.set_inputs((handle,))
 
 
 def _fits(variable: Variable | None, held: Tensor) -> bool:

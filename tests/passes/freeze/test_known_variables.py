@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphopt.ir.known import constant_tensor, known_tensor
-from graphopt.ir.known_variables import forget
+from graphopt.ir.known_variables import READ, forget
 from graphopt.ir.model import Model, Variable
 from graphopt.ir.tensors import tensor
 from graphopt.ir.text import parse_model
@@ -66,6 +66,26 @@ def test_batch_norms_are_folded_into_variables(text: str) -> None:
     assert operators.count("ReadVariableOp") == 2  # the kernel, and one of the vectors for the bias
     assert "Const" not in operators
     assert body.node("y").control_inputs == ()
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_two_that_fold_the_same_weights_share_the_variables(differs: bool) -> None:
+    second = BODY.replace("%x", "%z")
+    for name in ("kr", "sr", "or", "c", "mul", "add", "y"):
+        second = second.replace(f"%{name} ", f"%{name}2 ").replace(f"%{name})", f"%{name}2)")
+        second = second.replace(f"%{name},", f"%{name}2,")
+    if differs:  # other weights come of the same variables
+        second = second.replace("tf.Mul(%c2, %sr2)", "tf.Mul(%c2, %or2)")
+    model = model_of(f"graph @main(%x: {IMAGE}, %z: {IMAGE}) -> (%y, %y2) {{ {HANDLES} {BODY} {second} }}")
+    if differs:
+        model.variables["o"].value = tensor(np.array([1, 3], np.float32))
+    PassManager([FoldBatchNorms()]).run(model)
+    assert not [node for node in model.graph if node.op == "tf.Mul"]
+    kernels = [node.input(1) for node in model.graph if node.op == "tf.Conv2D"]
+    held = sorted(known_tensor(kernel).numpy().reshape(-1).tolist() for kernel in kernels)
+    assert held == ([[1.0, 4.0], [1.0, 6.0]] if differs else [[1.0, 4.0], [1.0, 4.0]])
+    assert sorted(kernel.node.op for kernel in kernels) == ["tf.Const" if differs else READ, READ]
+    assert values(model)["k"] in held
 
 
 def test_a_kernel_that_another_reads_stays_as_it_is() -> None:
