@@ -58,3 +58,25 @@ def run_python(tmp_path: pathlib.Path) -> Callable[..., subprocess.CompletedProc
         return subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
     return run
+
+
+@pytest.fixture
+def count_calls() -> Callable[[Callable[[], object]], tuple[int, object]]:
+    """Run a function and count the Python calls within: a measure of work that does not depend on the machine."""
+
+    def count(function: Callable[[], object]) -> tuple[int, object]:
+        calls = 0
+
+        def on_event(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(on_event)
+        try:
+            result = function()
+        finally:
+            sys.setprofile(before)
+        return calls, result
+
+    return count

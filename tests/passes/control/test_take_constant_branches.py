@@ -288,18 +288,14 @@ def test_random_models_in_tensorflow() -> None:
     assert done == 5
 
 
-def test_time_is_linear() -> None:
-    import time
-
-    def seconds(count: int) -> float:
+def test_work_is_linear(count_calls) -> None:
+    def work(count: int) -> int:
         body = "".join(f"%s{k} = tf.Switch(%x, %p) %y{k} = tf.Neg(%s{k}:1)\n" for k in range(count))
         text = (
             f"graph @main(%x: float32[]) -> (%o) {{ %p = tf.Const() {{value = bool[] true}} {body} %o = tf.Abs(%x) }}"
         )
         model = parse_model(text)
-        start = time.perf_counter()
-        run_pass(model, NAME)
-        return time.perf_counter() - start
+        return count_calls(lambda: run_pass(model, NAME))[0]
 
-    seconds(100)
-    assert seconds(4000) < 20 * max(seconds(800), 0.005)
+    work(100)
+    assert work(4000) < 6 * work(800)
