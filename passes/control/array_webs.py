@@ -34,6 +34,7 @@ class ArrayWeb:
         self.handle_variables: dict[tuple[Node, int], Site] = {}
         self.flow_variables: dict[tuple[Node, int], Site] = {}
         self.problem: str | None = None
+        self.shared: Node | None = None  # a loop whose functions others run too is in the way
         pending = [(maker.outputs[0], True), (maker.outputs[1], False)]
         while pending and self.problem is None:
             value, is_handle = pending.pop()
@@ -59,6 +60,7 @@ class ArrayWeb:
         if node in self.loops.by_node:
             return self._variable(self.loops.by_node[node], value.index, is_handle)
         if node.op != ARGUMENT:
+            self.shared = node if node in self.loops.shared else None
             self.problem = f"'{printable(node.name)}' ({node.op_type}) may yield it too"
         return []
 
@@ -81,6 +83,7 @@ class ArrayWeb:
         if node.op in FIELDS and place == (0 if is_handle else FLOW_PLACE.get(node.op, -1)):
             self.nodes[node] = None
             return [node.output] if node.op in WRITERS and not is_handle else []
+        self.shared = node if node in self.loops.shared else None
         self.problem = f"'{printable(node.name)}' ({node.op_type}) reads it"
         return []
 

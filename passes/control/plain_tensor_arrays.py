@@ -11,7 +11,7 @@ import numpy as np
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.known import CONSTANT, hold, known_array, known_scalar
-from graphopt.ir.model import Model
+from graphopt.ir.model import Function, Model
 from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT32, INT64, SCALAR, UNKNOWN_SHAPE, DType, Shape, TensorType
 from graphopt.ir.value import Node, Value
@@ -58,12 +58,13 @@ class PlainTensorArrays(Pass):
 
     The tensor takes the place of the flow, the handle goes. The shape of elements is the array's own or that of what
     is written to it (`infer-shapes` often finds out). Arrays are followed through identities and the variables of
-    `While` loops, whose functions change their signatures. An element that was not written counts as zeros.
+    `While` loops, whose functions change their signatures; functions that others run too are copied, unless they call
+    functions or make resources themselves. An element that was not written counts as zeros.
 
     Refuses an array that may grow, whose size or element shape is not known, which takes more than `max_bytes`, which
     has a gradient, or which something uses that is not a write, scatter, split, read, gather, concatenation, size or
-    close of version 3; one that is read at a point from which more is written; loops whose functions others run too
-    (`specialise-functions` or clones come first); and graphs with v1 control flow (`raise-control-flow` comes first).
+    close of version 3; one that is read at a point from which more is written; and graphs with v1 control flow
+    (`raise-control-flow` comes first).
     """
 
     max_bytes: int = 1 << 24
@@ -76,15 +77,30 @@ class PlainTensorArrays(Pass):
         loops = Loops(model)
         changed: dict[Graph, None] = {}
         for maker in makers:
-            web = ArrayWeb(maker, loops)
+            web, separated = _followed(maker, loops)
             type = web.problem or _type(web, self.max_bytes)
+            is_allowed = not isinstance(type, str) and context.allows(self.name)
+            if not is_allowed:
+                for node, before in reversed(separated):
+                    loops.rejoin(node, before)
             if isinstance(type, str):
                 context.refused(self.name, maker, type)
-            elif context.allows(self.name):
+            elif is_allowed:
                 changed.update(_replace(web, type))
                 context.rewrote(self.name, removed=(maker,), added=(maker,))
         for graph in changed:
             drop_dangling_colocations(graph)
+
+
+def _followed(maker: Node, loops: Loops) -> tuple[ArrayWeb, list[tuple[Node, list[Function]]]]:
+    """An array's web; loops that it goes round get functions of their own, and are listed with those they had."""
+    separated: list[tuple[Node, list[Function]]] = []
+    while True:
+        web = ArrayWeb(maker, loops)
+        before = loops.separate(web.shared) if web.shared is not None else None
+        if web.shared is None or before is None:
+            return web, separated
+        separated.append((web.shared, before))
 
 
 # Measuring -----------------------------------------------------------------------------------------------------

@@ -6,27 +6,75 @@ import numpy as np
 
 from graphopt.ir.formats.function_def import METADATA, FunctionExtras
 from graphopt.ir.known import CONSTANT, hold
-from graphopt.ir.model import Function, Model
+from graphopt.ir.model import Function, Model, callees
 from graphopt.ir.tensors import RepeatedTensor, tensor
 from graphopt.ir.types import TensorType
 from graphopt.ir.value import Node, Value
-from graphopt.passes.control.call_sites import Site, reference_counts, site_of
+from graphopt.passes.control.call_sites import Site, clone_function, reference_counts, site_of
 from graphopt.passes.control.lower_control_flow import LOOPS
 
 
 class Loops:
-    """The loops of a model by their functions; only those that are run from one place."""
+    """The loops of a model by their functions; those that are run from one place, and `shared` others."""
 
     def __init__(self, model: Model):
-        counts = reference_counts(model)
+        self.model = model
+        self.counts = reference_counts(model)
         self.by_node: dict[Node, Site] = {}
         self.by_function: dict[Function, Site] = {}
+        self.shared: dict[Node, Site] = {}
         for graph in model.graphs:
             for node in graph:
                 site = site_of(node, model) if node.op in LOOPS else None
-                if site is not None and all(counts.get(function.name) == 1 for function in site.functions):
-                    self.by_node[node] = site
-                    self.by_function.update(dict.fromkeys(site.functions, site))
+                if site is not None and all(self.counts.get(function.name) == 1 for function in site.functions):
+                    self._own(site)
+                elif site is not None:
+                    self.shared[node] = site
+
+    def _own(self, site: Site) -> None:
+        self.by_node[site.node] = site
+        self.by_function.update(dict.fromkeys(site.functions, site))
+
+    def separate(self, node: Node) -> list[Function] | None:
+        """Give a shared loop functions of its own; returns those it ran before, for `rejoin`.
+
+        None where that would copy calls of further functions or makers of resources, or the loop is not a shared one.
+        """
+        site = self.shared.get(node)
+        if site is None:
+            return None
+        for function in site.functions:
+            for inner in function:
+                if (
+                    inner.outputs
+                    and inner.output.dtype.is_handle
+                    and not inner.op.startswith(("tf._Arg", "tf.Identity"))
+                ):
+                    return None
+                if next(iter(callees(inner)), None) is not None:
+                    return None
+        before = list(site.functions)
+        for place, function in enumerate(before):
+            if self.counts[function.name] > 1:
+                copy = clone_function(function, self.model)
+                site.set_function(place, copy)
+                self.counts[function.name] -= 1
+                self.counts[copy.name] = 1
+        del self.shared[node]
+        self._own(site)
+        return before
+
+    def rejoin(self, node: Node, before: list[Function]) -> None:
+        """Take back `separate`."""
+        site = self.by_node.pop(node)
+        self.shared[node] = site
+        for place, (copy, function) in enumerate(zip(tuple(site.functions), before, strict=True)):
+            del self.by_function[copy]
+            if copy is not function:
+                site.set_function(place, function)
+                self.counts[function.name] += 1
+                del self.counts[copy.name]
+                self.model.functions.pop(copy.name)
 
     def variable(self, site: Site, place: int) -> list[Value]:
         """All values that are the variable at `place` of a loop."""

@@ -12,7 +12,7 @@ from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
 from graphopt.ir.verifier import verify
 from graphopt.passes import run_pass
-from graphopt.testing import assert_equivalent, check_pass, models
+from graphopt.testing import assert_equivalent, assert_same_structure, check_pass, models
 
 NAME = "plain-tensor-arrays"
 STRAIGHT = """
@@ -106,6 +106,33 @@ def test_arrays_that_go_round_a_loop(runtime: str) -> None:
     assert [str(value.type) for value in body.inputs[1:3]] == ["float32[3, 2]", "float32[3, 2]"]
     assert len(model.functions["cond"].inputs) == len(body.outputs) == 4
     assert model.graph.node("given").op == "tf.Identity"
+
+
+AGAIN = """
+  %third = tf.TensorArrayV3(%count) {dtype = float32} : (resource[2], float32[])
+  %again = tf.While(%start, %loop:1, %loop:2, %third, %third:1, %x) {cond = @cond, body = @body,
+    T = [int32, resource, float32, resource, float32, float32]}
+    : (int32[], resource[2], float32[], resource[2], float32[], float32[2])
+  %w = tf.TensorArrayGatherV3(%third, %all, %again:4) {dtype = float32} : float32[3, 2]
+"""
+
+
+def test_functions_that_others_run_are_copied() -> None:
+    text = LOOP.replace("-> (%y)", "-> (%y, %w)").replace("  %y =", f"{AGAIN}  %y =")
+    model, rewrites = check_on(parse_model(text), NAME)
+    assert rewrites == 3
+    assert not arrays_left(model)
+    assert len(model.functions) == 4
+
+
+def test_copies_that_did_not_help_go() -> None:
+    text = LOOP.replace("-> (%y)", "-> (%y, %w)").replace("  %y =", f"{AGAIN}  %y =")
+    text = text.replace("{dtype = float32} : (resource[2]", "{dtype = float32, dynamic_size = true} : (resource[2]")
+    source = parse_model(text)
+    model = source.clone()
+    assert run_pass(model, NAME).rewrites == 0
+    assert_same_structure(source, model)
+    assert list(model.functions) == ["cond", "body"]
 
 
 NESTED = """
@@ -233,9 +260,6 @@ def test_refusals(old: str, new: str, reason: str) -> None:
         ("%out, %more, %t)", "%in, %more, %t)", "may yield it too"),
         ("%y =", "%late = tf.TensorArrayReadV3(%out, %start, %out:1) {dtype = float32}\n  %y =",
          "is read before 'loop' writes"),
-        ("%y =", "%again = tf.While(%start, %in, %given, %out, %loop:4, %x) {cond = @cond, body = @body, "
-         "T = [int32, resource, float32, resource, float32, float32]} "
-         ": (int32[], resource[2], float32[], resource[2], float32[], float32[2])\n  %y =", "(While) reads it"),
     ],
 )  # fmt: skip
 def test_refusals_in_loops(old: str, new: str, reason: str) -> None:
