@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from graphopt.ir.graph import Graph
+from graphopt.ir.known_variables import READ, read_variable
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node
 from graphopt.passes.base import Pass, PassContext
@@ -38,7 +39,8 @@ class PruneControlDependencies(Pass):
         %y = tf.Relu(%x) after(%first)
 
     Those on nodes which, with all they depend on, have no effects are dropped. Who waits for a `NoOp` waits for what
-    that waits for, where this makes no more control inputs.
+    that waits for, where this makes no more control inputs; so does who waits for a read of a variable that nothing
+    changes, if the value read is not used.
 
     Refuses those on nodes of v1 branches and loops, which also say where a node belongs, but for those that say it
     again: on a node without effects that one of the inputs is, or waits for.
@@ -55,6 +57,10 @@ class PruneControlDependencies(Pass):
             for control in node.control_inputs:
                 if not has_effects(control, effects):
                     self._drop(node, control, context)
+                elif not has_frames and is_idle_read(control) and self._drop(node, control, context):
+                    for earlier in control.control_inputs:
+                        if earlier is not node:
+                            node.add_control_input(earlier)
         queue = dict.fromkeys(waiting)
         while queue:
             node = next(iter(queue))
@@ -91,6 +97,14 @@ class PruneControlDependencies(Pass):
                 user.add_control_input(control)
         context.rewrote(self.name)
         return dict.fromkeys((*controls, *users))
+
+
+def is_idle_read(node: Node) -> bool:
+    """`node` reads a variable that nothing in the model changes, and nobody uses what it reads."""
+    if node.op != READ or node.output.use_count or node.output.is_output or node.output.is_input:
+        return False
+    variable = read_variable(node)
+    return variable is not None and variable.value is not None
 
 
 def awaited_anyway(node: Node) -> dict[Node, None]:

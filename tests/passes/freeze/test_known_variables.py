@@ -148,3 +148,20 @@ def test_an_argument_bound_to_two_variables_is_not_known() -> None:
     assert known_tensor(body.node("sr").output) is None
     assert known_tensor(body.node("kr").output) is not None
     assert known_tensor(body.node("or").output) is not None
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_nobody_waits_for_idle_reads(changed: bool) -> None:
+    assign = "%a = tf.AssignVariableOp(%sh, %x) {dtype = float32}" if changed else ""
+    after = "%r, %a" if changed else "%r"
+    model = model_of(f"""graph @main(%x: float32[2]) -> (%y) {{
+        {HANDLES}
+        %p = tf.PrintV2(%x)
+        %r = tf.ReadVariableOp(%sh) {{dtype = float32}} after(%p)
+        {assign}
+        %y = tf.Relu(%x) after({after})
+    }}""")
+    forget(model)
+    PassManager(["prune-control-dependencies"]).run(model)
+    waits = [node.name for node in model.graph.node("y").control_inputs]
+    assert waits == (["r", "a"] if changed else ["p"])
