@@ -17,6 +17,7 @@ from graphopt.ir.value import Node, Value
 
 Oracle = Callable[[Node], "Sequence[TensorType] | None"]  # types of an operator that the table does not cover
 PLACEHOLDER = "tf.Placeholder"
+DIMENSION_LIMIT = (1 << 63) - 1  # beyond which no format writes a dimension
 OLD_PLACEHOLDERS = 21  # graphs up to this version write an unknown shape as that of a scalar
 # What a shape function raises on attributes or constants that make no sense for its operator.
 NONSENSE = (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError)
@@ -120,6 +121,11 @@ class NodeTypes:
         key = (dtype, shape.dims)
         found = self._interned.get(key)
         if found is None:
+            dims = shape.dims
+            if any(type(dim) is int and dim > DIMENSION_LIMIT for dim in dims):
+                return self.intern(
+                    dtype, Shape(None if isinstance(dim, int) and dim > DIMENSION_LIMIT else dim for dim in dims)
+                )
             found = self._interned[key] = TensorType(dtype, shape)
         return found
 

@@ -36,6 +36,7 @@ from graphopt.ir.types import DTYPES_BY_CODE, STRING, UNKNOWN_DTYPE, DType, Shap
 SIZE_LIMIT = (1 << 63) - 1  # elements of one tensor, as in TensorFlow
 RANK_LIMIT = 254
 NUMPY_RANK_LIMIT = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+NUMPY_SIZE_LIMIT = 1 << 58  # elements, the empty dimensions left out, that any array may have
 COMPARE_LIMIT = 1 << 20  # bytes up to which compact tensors are compared by their expanded values
 _FIELDS = {1: "dtype", 2: "tensor_shape", 3: "version_number", 4: "tensor_content"} | {
     number: row.name for number, row in LISTS.items()
@@ -78,11 +79,18 @@ class ProtoTensor(Tensor):
         """Fewer values are given than the shape has elements."""
         return self.count < self.size
 
+    @property
+    def _is_vast_and_empty(self) -> bool:
+        """No elements, and yet more than any array may have but for the empty dimensions."""
+        return not self.size and math.prod(dim for dim in self.shape if dim) > NUMPY_SIZE_LIMIT
+
     def numpy(self) -> Array:
         if self.dtype.numpy is None:
             raise TypeError(f"a tensor of {self.dtype.name} holds no array")
         if len(self.shape) > NUMPY_RANK_LIMIT:
             raise ResourceError(f"a tensor of rank {len(self.shape)} is more than NumPy can hold")
+        if self._is_vast_and_empty:
+            raise ResourceError(f"an empty tensor of shape {list(self.shape)} is more than NumPy can hold")
         leading = self._leading()
         if not self.is_compact:
             return leading.reshape(self.shape)
@@ -103,6 +111,8 @@ class ProtoTensor(Tensor):
     def fingerprint(self) -> tuple[Any, ...]:
         if self.dtype.numpy is None:
             return (self.dtype.code, self.shape, bytes(self.raw()))
+        if self._is_vast_and_empty:
+            return (self.dtype.code, self.shape, b"")
         if not self.is_compact or self.nbytes <= COMPARE_LIMIT:
             return super().fingerprint()
         leading = self._leading()

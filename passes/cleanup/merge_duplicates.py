@@ -49,6 +49,7 @@ class MergeDuplicates(Pass):
     def run_graph(self, graph: Graph, context: PassContext) -> None:
         """Merge within one graph, in one sweep in topological order."""
         seen: dict[Any, Node] = {}
+        origins: dict[Node, dict[str, None]] = {}  # gathered, for a node may stand for any number of others
         constants = Constants(graph) if self.constants else None
         for node in graph.topological_order():
             key = self._key(node, constants)
@@ -57,9 +58,13 @@ class MergeDuplicates(Pass):
             first = seen.setdefault(key, node)
             if first is node or not context.allows(self.name):
                 continue
-            self._merge(graph, node, first, context)
+            if self._merge(graph, node, first, context):
+                origins.setdefault(first, dict.fromkeys(first.source_names)).update(dict.fromkeys(node.source_names))
+        for first, names in origins.items():
+            first.origins = tuple(names)
 
-    def _merge(self, graph: Graph, node: Node, first: Node, context: PassContext) -> None:
+    def _merge(self, graph: Graph, node: Node, first: Node, context: PassContext) -> bool:
+        """Let `first` stand for `node`; whether nothing is left of that."""
         used = node.control_users or any(value.use_count for value in node.outputs)
         for value, other in zip(node.outputs, first.outputs, strict=True):
             value.replace_all_uses_with(other)
@@ -71,10 +76,10 @@ class MergeDuplicates(Pass):
             if used:
                 context.refused(self.name, node, "it is an output or target of the graph and keeps its name")
                 context.rewrote(self.name)
-            return
-        first.origins = tuple(dict.fromkeys((*first.source_names, *node.source_names)))
+            return False
         context.rewrote(self.name, removed=(node,))
         graph.remove(node)
+        return True
 
     def _key(self, node: Node, constants: Constants | None) -> Any | None:
         traits = traits_of(node.op)

@@ -199,7 +199,7 @@ def parameter(value: Value) -> Array | None:
     """
     held = known_tensor(value)
     if held is not None:
-        return held.numpy().astype(np.float64) if held.dtype in FLOATS and held.nbytes <= VECTOR_BYTES else None
+        return held.numpy().astype(np.float64) if held.dtype in FLOATS and 0 < held.nbytes <= VECTOR_BYTES else None
     if value.node.op not in ARITHMETIC or (value.dtype.code and value.dtype not in FLOATS):
         return None
     return _evaluated(value)
@@ -254,7 +254,7 @@ def _expression(value: Value) -> list[Node] | None:
             held = known_tensor(operand)
             if held is None:
                 pending.append(operand)
-            elif held.nbytes > VECTOR_BYTES or not held.dtype.is_numeric:
+            elif not 0 < held.nbytes <= VECTOR_BYTES or not held.dtype.is_numeric:
                 return None
     return list(order)
 

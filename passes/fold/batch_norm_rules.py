@@ -150,9 +150,18 @@ class _Shorten(Rule):
         return match.grown(chain.steps, operands=(chain.base,), chain=chain)
 
     def check(self, match: Match) -> str | None:
-        """Finite in the element type."""
+        """Finite in the element type, and as wide as the data by itself or by what is left."""
         if not match.chain.change.is_finite_in(match.root.output.dtype):
             return "its scale or offset would not be finite"
+        change: Affine = match.chain.change
+        kept = max(change.scale.size if change.scales or not change.shifts else 1, change.shifts * change.offset.size)
+        shape = match.chain.base.shape
+        if (
+            change.axis is not None
+            and kept < change.channels
+            and (shape.rank is None or -change.axis > shape.rank or shape[change.axis] != change.channels)
+        ):
+            return f"its {change.channels} channels may be more than its data has, and none would be left"
         return None
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:

@@ -25,18 +25,25 @@ PATIENCE = 300  # wall seconds
 
 def process(path: str) -> dict[str, Any]:
     """Load, optimise and serialise."""
-    nodes = 0
+    nodes = edges = 0
     try:
         model = api.load(path)
         nodes = model.node_count
+        edges = sum(node.input_count + len(node.control_inputs) for graph in model.graphs for node in graph)
         if model.graph.outputs or model.graph.targets:
             PassManager("inference").run(model)
         size = len(graphdef_bytes(model))
-        return {"outcome": "optimised", "status": 0, "message": f"{size} bytes", "nodes": nodes}
+        return {"outcome": "optimised", "status": 0, "message": f"{size} bytes", "nodes": nodes, "edges": edges}
     except Error as error:
-        return {"outcome": "refused", "status": error.exit_status, "message": str(error), "nodes": nodes}
+        return {
+            "outcome": "refused",
+            "status": error.exit_status,
+            "message": str(error),
+            "nodes": nodes,
+            "edges": edges,
+        }
     except BaseException as error:
-        return {"outcome": type(error).__name__, "status": 70, "message": str(error), "nodes": nodes}
+        return {"outcome": type(error).__name__, "status": 70, "message": str(error), "nodes": nodes, "edges": edges}
 
 
 def child(path: str, writer: int) -> None:
@@ -70,7 +77,13 @@ def run(path: str) -> dict[str, Any]:
     _, status = os.waitpid(process_id, 0)
     if answer:
         return dict(json.loads(answer))
-    return {"outcome": f"died: {os.waitstatus_to_exitcode(status)}", "status": 70, "message": "", "nodes": 0}
+    return {
+        "outcome": f"died: {os.waitstatus_to_exitcode(status)}",
+        "status": 70,
+        "message": "",
+        "nodes": 0,
+        "edges": 0,
+    }
 
 
 def main(warm: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from bombs import (
+    FLOAT,
     INT32,
     INT64,
     T,
@@ -25,6 +26,7 @@ from bombs import (
 from graphopt import api
 from graphopt.ir.errors import UsageError
 from graphopt.ir.formats.graphdef import graphdef_bytes
+from graphopt.ir.infer import infer_model
 from graphopt.ir.verifier import verify
 from graphopt.passes import PassManager
 
@@ -101,6 +103,22 @@ CASES: dict[str, Callable[[], bytes]] = {
         + node("a", "Reshape", T, kind("Tshape", INT64), inputs=["x", "s"])
         + node("y", "Reshape", T, kind("Tshape", INT64), inputs=["a", "t"])
     ),
+    "two vast and empty constants": lambda: (
+        b"".join(
+            node(name, "Const", kind("dtype"), attr("value", f(8, f(1, FLOAT) + f(2, shape([0, 1 << 40, 1 << 22])))))
+            for name in ("c", "d")
+        )
+        + reader("y", "c", "d", op="Add")
+    ),
+    "a shift that widens": lambda: (
+        placeholder(dims=[27, 1]) + splat("c", [27], 0.0) + reader("a", "x", "c", op="Add")
+        + splat("d", []) + reader("y", "a", "d", op="Mul")
+    ),
+    "more rows than there are numbers": lambda: (
+        placeholder("a", [(1 << 63) - 1, 2]) + placeholder("b", [5, 2]) + integers("axis", [0], [], INT32)
+        + node("c", "ConcatV2", T, attr("N", f(3, 2)), inputs=["a", "b", "axis"])
+        + reader("z", "c")
+    ),
     "a permutation of 2^31 axes": lambda: (
         placeholder() + repeated("p", 1 << 31) + node("y", "Transpose", T, kind("Tperm", INT64), inputs=["x", "p"])
     ),
@@ -132,3 +150,9 @@ def test_an_input_is_not_cut_off_its_node() -> None:
     with pytest.raises(UsageError, match="svd"):
         PassManager("strip-unused").run(model)
     assert graphdef_bytes(model) == before
+
+
+def test_a_dimension_beyond_64_bits_is_unknown() -> None:
+    model = api.load(CASES["more rows than there are numbers"]())
+    infer_model(model)
+    assert str(model.graph.node("c").output.type) == "float32[?, 2]"
