@@ -148,7 +148,9 @@ def _match_value(
 def _bind_wildcard(pattern: Wildcard, value: Value, bindings: Bindings) -> Bindings | None:
     if pattern.known:
         held = known_tensor(value)
-        if held is None or (pattern.tensor_predicate is not None and not pattern.tensor_predicate(held)):
+        if held is None or held.dtype.numpy is None:  # a handle, or of no type
+            return None
+        if pattern.tensor_predicate is not None and not pattern.tensor_predicate(held):
             return None
     if pattern.predicate is not None and not pattern.predicate(value):
         return None

@@ -334,6 +334,8 @@ class _ConstantChain(Rule):
         first, second = match.tensor("first"), match.tensor("second")
         assert first is not None
         assert second is not None
+        if first.dtype is not match.x.dtype or second.dtype is not match.x.dtype:
+            return f"the constants are {first.dtype.name} and {second.dtype.name}, the operand {match.x.dtype.name}"
         if first.nbytes > CHAIN_BYTES or second.nbytes > CHAIN_BYTES:
             return f"the constants take more than {CHAIN_BYTES} bytes"
         if known_tensor(match.x) is not None:

@@ -17,10 +17,7 @@ import pytest
 from bombs import BOMBS, Bomb, call, chain, function, library, node, placeholder, splat
 
 RUNNER = pathlib.Path(__file__).with_name("bomb_runner.py")
-NODE_BYTES, EDGE_BYTES = (
-    2048,
-    256,
-)  # what a node and an edge may take in memory, however few bytes they have in the file
+NODE_BYTES, EDGE_BYTES = 2048, 512  # what nodes and edges may take in memory, few as their bytes in the file may be
 CASES = [pytest.param(bomb, id=name, marks=[pytest.mark.deep] if bomb.deep else []) for name, bomb in BOMBS.items()]
 
 Run = Callable[[bytes], dict[str, Any]]

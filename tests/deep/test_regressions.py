@@ -119,6 +119,13 @@ CASES: dict[str, Callable[[], bytes]] = {
         + node("c", "ConcatV2", T, attr("N", f(3, 2)), inputs=["a", "b", "axis"])
         + reader("z", "c")
     ),
+    "constants of another type": lambda: (
+        placeholder() + node("c", "Const", attr("value", f(8, f(1, 2) + f(2, shape([3])) + f(6, bytes(range(24))))))
+        + reader("a", "x", "c", op="AddV2") + reader("y", "a", "c", op="AddV2")
+    ),
+    "a constant of no type": lambda: (
+        placeholder() + node("c", "Const", attr("value", f(8, b""))) + reader("y", "x", "c", op="Pad")
+    ),
     "a permutation of 2^31 axes": lambda: (
         placeholder() + repeated("p", 1 << 31) + node("y", "Transpose", T, kind("Tperm", INT64), inputs=["x", "p"])
     ),
