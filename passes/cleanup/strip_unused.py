@@ -131,7 +131,9 @@ def make_placeholder(graph: Graph, node: Node, wanted: TensorType) -> None:
         if extra.use_count or extra.is_output or extra.is_input:
             raise UsageError(f"strip-unused: '{printable(extra.name)}' is still read; cut at a node with one output")
     node.op = "tf.Placeholder"
-    node.attrs = {"dtype": wanted.dtype, "shape": wanted.shape}
+    dims = wanted.shape.dims
+    known = Shape(None if dims is None else (dim if isinstance(dim, int) else None for dim in dims))
+    node.attrs = {"dtype": wanted.dtype, "shape": known}  # a plain shape: one read from a file may keep odd spellings
     node.extras = None
     node.set_inputs(())
     node.set_control_inputs(())
