@@ -39,6 +39,14 @@ def contradiction(nodes: Iterable[Node]) -> str | None:
     return None
 
 
+def refused(error: Exception, node: Node) -> str:
+    """Why reading `node` failed, if it contradicts itself. Raises `error` again where it does not."""
+    reason = contradiction((node,))
+    if reason is None:
+        raise error
+    return f"{reason}, so that it contradicts itself"
+
+
 def _with_producers(nodes: Iterable[Node]) -> dict[Node, None]:
     """`nodes` and what they read, which rules look at too."""
     found = dict.fromkeys(nodes)

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphopt.ir.errors import Error
+from graphopt.ir.errors import Error, GraphError
 from graphopt.ir.infer_nodes import NONSENSE
 from graphopt.ir.known import PASS_THROUGH, known_tensor
 from graphopt.ir.ops import Trait, attributes, find
 from graphopt.ir.value import Node, Value
 from graphopt.passes.fold.batch_norm_affine import FLOATS, ONE, ZERO, Affine, Array
 from graphopt.passes.fold.batch_norm_weights import CHANNEL_AXES, rank_of
+from graphopt.passes.soundness import refused
 
 VECTOR_BYTES = 1 << 20  # beyond which a tensor is not one number for each channel
 EXPRESSION_NODES = 32  # beyond which an expression of known vectors is left to constant folding
@@ -39,7 +40,10 @@ class Step(NamedTuple):
 def read_step(node: Node) -> Step | str | None:
     """`node` as an affine map with known numbers; for a batch norm that is none, the reason; else None."""
     form = FORMS.get(node.op)
-    return None if form is None else form(node)
+    try:
+        return None if form is None else form(node)
+    except (GraphError, *NONSENSE) as error:
+        return refused(error, node)
 
 
 def composed(node: Node, step: Step) -> Step | None:

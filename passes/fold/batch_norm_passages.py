@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphopt.ir.errors import printable
+from graphopt.ir.errors import GraphError, printable
+from graphopt.ir.infer_nodes import NONSENSE
 from graphopt.ir.known import PASS_THROUGH, known_array, known_scalar
 from graphopt.ir.ops import attributes
 from graphopt.ir.value import Node
 from graphopt.passes.fold.batch_norm_affine import Affine
 from graphopt.passes.fold.batch_norm_weights import rank_of
+from graphopt.passes.soundness import refused
 
 SMALL = 1 << 10  # bytes of a list of paddings, an axis, a permutation
 
@@ -36,7 +38,10 @@ def passage(node: Node, axis: int | None) -> Passage | str | None:
     through = PASSAGES.get(node.op)
     if through is None or not node.input_count:
         return None
-    return through(node, axis)
+    try:
+        return through(node, axis)
+    except (GraphError, *NONSENSE) as error:
+        return refused(error, node)
 
 
 def _straight(node: Node, axis: int | None) -> Passage | str:

@@ -63,6 +63,11 @@ CASES: dict[str, Callable[[], bytes]] = {
         batch_norm_by_hand("bias", "bias") + splat("c", [2]) + node("bias", "BiasAdd", T, inputs=["c"])
     ),
     "a product of one factor": lambda: batch_norm_by_hand("m", "m") + splat("c", [2]) + reader("m", "c", op="Mul"),
+    "a transpose by nothing before a norm": lambda: (
+        batch_norm_by_hand("c", "c").replace(node("scaled", "Mul", T, inputs=["conv", "c"]), b"")
+        + splat("c", [2]) + node("turned", "Transpose", T, inputs=["conv"])
+        + node("scaled", "Mul", T, inputs=["turned", "c"])
+    ),
     "a transpose without operand": lambda: (
         batch_norm_by_hand("m", "m") + node("m", "Rsqrt", T) + integers("p", [0]) + reader("z", "p", op="Transpose")
     ),
