@@ -26,6 +26,8 @@ _EXPORTS = {
     "freeze": "graphopt.freezing",
     "Frozen": "graphopt.freezing",
     "inspect": "graphopt.inspection",
+    "check": "graphopt.lowering",
+    "lower": "graphopt.lowering",
     "random_inputs": "graphopt.samples",
     "read_samples": "graphopt.samples",
     "VerificationReport": "graphopt.verification",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from graphopt.lowering import check, lower
     from graphopt.passes import (
         Exactness,
         Pass,
@@ -100,11 +103,13 @@ __all__ = [
     "UsageError",
     "VerificationReport",
     "__version__",
+    "check",
     "diff",
     "discover",
     "freeze",
     "inspect",
     "load",
+    "lower",
     "optimize",
     "parse_pipeline",
     "random_inputs",

@@ -16,7 +16,8 @@ from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
-CONSTANTS = frozenset({CONSTANT, "tfl.CONSTANT"})
+TFLITE_CONSTANT = "tfl.CONSTANT"
+CONSTANTS = frozenset({CONSTANT, TFLITE_CONSTANT})
 PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.PreventGradient", "tf.GuaranteeConst"})
 
 VARIABLE_VALUES = frozenset({"tf.ReadVariableOp", "tf.VariableV2", "tf.Variable"})
@@ -91,9 +92,10 @@ def hold(
     held = data if isinstance(data, Tensor) else tensor(data)
     if isinstance(held, ArrayTensor) and not held.numpy().flags.c_contiguous:
         held = ArrayTensor(np.asarray(held.numpy(), order="C"), held.dtype)
+    is_tflite = graph.model is not None and graph.model.format == "tflite"
     node = graph.create_node(
-        CONSTANT,
-        attrs={"dtype": held.dtype, "value": held},
+        TFLITE_CONSTANT if is_tflite else CONSTANT,
+        attrs={"value": held} if is_tflite else {"dtype": held.dtype, "value": held},
         name=name,
         types=(constant_type(held),),
         before=before,

@@ -25,6 +25,8 @@ VERBS = {
     "inspect": Verb("graphopt.cli.inspect", "signatures and why, operators, parameters, bytes, dynamic shapes"),
     "optimize": Verb("graphopt.cli.optimize", "run a pipeline of passes over a model and write the result"),
     "freeze": Verb("graphopt.cli.freeze", "make constants of variables: a SavedModel in, one graph out"),
+    "lower": Verb("graphopt.cli.lower", "lower a model to TFLite"),
+    "check": Verb("graphopt.cli.check", "what of a model a target cannot express, and why"),
     "print": Verb("graphopt.cli.print", "the model as readable text"),
     "passes": Verb("graphopt.cli.passes", "the passes and pipelines there are; one of them in full"),
     "verify": Verb("graphopt.cli.verify", "compare what two models compute"),

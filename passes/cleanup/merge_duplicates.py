@@ -10,7 +10,7 @@ import numpy as np
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.graph import Graph
-from graphopt.ir.known import CONSTANT
+from graphopt.ir.known import CONSTANTS
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import STRING, DType, Shape
@@ -88,9 +88,9 @@ class MergeDuplicates(Pass):
         for value in node.outputs:
             if value.is_input:
                 return None
-        if node.op == CONSTANT:
+        if node.op in CONSTANTS:
             held = None if constants is None else constants.key(node)
-            return None if held is None else (CONSTANT, held, node.device, control_key(node))
+            return None if held is None else (node.op, held, node.device, control_key(node), quantization_key(node))
         for source in node._inputs:
             if source is not None and source.type.dtype.code > 100:
                 return None  # reads a reference at a moment of its own
@@ -99,7 +99,8 @@ class MergeDuplicates(Pass):
             inputs = (inputs[1], inputs[0])
         if not node.outputs:
             return None
-        return (node.op, inputs, attribute_key(node.attrs), node.device, control_key(node), len(node.outputs))
+        results = quantization_key(node) if node.op.startswith("tfl.") else len(node.outputs)
+        return (node.op, inputs, attribute_key(node.attrs), node.device, control_key(node), results)
 
 
 def is_internal(node: Node) -> bool:
@@ -118,6 +119,11 @@ def commutes(node: Node, traits: Trait) -> bool:
 def control_key(node: Node) -> frozenset[int] | None:
     """Control inputs, in no order."""
     return frozenset(id(control) for control in node._control_inputs) if node._control_inputs else None
+
+
+def quantization_key(node: Node) -> tuple[Any, ...]:
+    """What the integers of each output stand for, which TFLite says of tensors and not of operators."""
+    return tuple((value.type.dtype.code, value.type.quantization) for value in node.outputs)
 
 
 _REMARKS = frozenset({"_output_shapes", "_class"})  # what is known of a result, and next to which node to compute it
@@ -155,7 +161,7 @@ class Constants:
         self._samples: dict[Node, Any] = {}
         counts: dict[Any, int] = {}
         for node in graph:
-            held = node.attrs.get("value") if node.op == CONSTANT else None
+            held = node.attrs.get("value") if node.op in CONSTANTS else None
             if isinstance(held, Tensor) and held.dtype.numpy is not None:
                 sample = self._samples[node] = sample_of(held)
                 counts[sample] = counts.get(sample, 0) + 1

@@ -1,0 +1,1 @@
+"""Targets that models are lowered to, one folder each; what they share is here."""

@@ -1,0 +1,1 @@
+"""TFLite: TensorFlow graphs as operators that LiteRT has kernels for."""

@@ -1,0 +1,66 @@
+"""Nodes that TensorFlow and TFLite have alike take on TFLite's names: constants, inputs."""
+
+from __future__ import annotations
+
+from graphopt.ir.graph import Graph
+from graphopt.ir.known import PASS_THROUGH
+from graphopt.ir.model import Function, Model
+from graphopt.ir.value import Value
+
+INPUTS = frozenset({"tf.Placeholder", "tf.PlaceholderV2", "tf.PlaceholderWithDefault", "tf._Arg"})
+CONSTANT = "tf.Const"
+IDLE = frozenset({"tf.NoOp", "tf._Retval"})
+ADOPTED = frozenset({*INPUTS, CONSTANT, *IDLE})
+
+
+def plain_outputs(model: Model) -> None:
+    """Let outputs that pass something on be what they pass on, under their own names where that had no other use."""
+    for graph in model.graphs:
+        outputs = [_passed_on(graph, value) for value in graph.outputs]
+        if all(old is new for old, new in zip(graph.outputs, outputs, strict=True)):
+            continue
+        identities = [value.node for value in graph.outputs if value.node.op in PASS_THROUGH]
+        merged = list(dict.fromkeys(outputs))
+        for signature in model.signatures.values():
+            if signature.graph is graph and not isinstance(graph, Function):
+                signature.outputs = {name: merged.index(outputs[place]) for name, place in signature.outputs.items()}
+        graph.outputs = outputs if isinstance(graph, Function) else merged
+        for node in identities:
+            if node.graph is graph and not node.has_uses:
+                name, producer = node.name, node.input(0)
+                graph.remove(node)
+                if producer.index == 0 and not producer.is_input and len(producer.node.outputs) == 1:
+                    producer.node.origins = tuple(dict.fromkeys((*producer.node.source_names, name)))
+                    graph.rename(producer.node, name)
+
+
+def _passed_on(graph: Graph, value: Value) -> Value:
+    while value.node.op in PASS_THROUGH and not value.is_input and value.node.input_count == 1:
+        value = value.node.input(0)
+    return value
+
+
+def adopt(model: Model) -> None:
+    """Make of a lowered model one of TFLite's format."""
+    for graph in model.graphs:
+        _adopt_graph(graph)
+    model.versions, model.metadata = (0, 0, ()), {}
+    model.format = "tflite"
+    for signature in model.signatures.values():
+        signature.inferred = False
+
+
+def _adopt_graph(graph: Graph) -> None:
+    graph.metadata = {}
+    graph.targets = ()
+    for node in list(graph):
+        if node.op == CONSTANT:
+            node.op, node.attrs, node.extras = "tfl.CONSTANT", {"value": node.attrs["value"]}, None
+        elif node.op in INPUTS:
+            node.op, node.attrs, node.extras = "tfl.INPUT", {}, None
+            node.set_inputs(())
+        elif node.op in IDLE and not node.has_uses:
+            graph.remove(node)
+        node.device = ""
+    if isinstance(graph, Function):
+        graph.attrs, graph.control_outputs, graph.gradient = {}, {}, None

@@ -1,0 +1,88 @@
+"""The backend: prepare the model with passes, lower it by rules, tidy up, and say what did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphopt.backends.base import Finding, Lowered, UnloweredError
+from graphopt.backends.tflite.adoption import adopt, plain_outputs
+from graphopt.backends.tflite.findings import leftovers
+from graphopt.backends.tflite.legalize import Legalize
+from graphopt.backends.tflite.options import TFLiteOptions
+from graphopt.backends.tflite.signatures import distinct_signatures, join, signature_model
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.model import Model
+from graphopt.passes.manager import PassManager
+from graphopt.passes.report import RunReport
+from graphopt.passes.spec import suggestion
+
+# What makes a frozen graph plain: one form for each computation, everything known folded.
+PREPARE = (
+    "strip-unused,sort{canonical=true},take-constant-branches,"
+    "remove-nodes{dropout=true,assertions=true,defaults=true},remove-control-dependencies,infer-shapes,"
+    "fold-constants,simplify,fold-batch-norms,merge-duplicates,strip-unused,remove-unused-functions"
+)
+# What is worth doing to operators of TFLite.
+FINISH = "merge-duplicates"
+ROUNDS = 8
+
+
+class TFLiteBackend:
+    """Lowers to LiteRT's builtin operators."""
+
+    name = "tflite"
+
+    def check(self, model: Model, **options: Any) -> list[Finding]:
+        """Every node that has no builtin form, in the order of the graph; nothing is changed."""
+        return self._lower(model, TFLiteOptions(**options))[1]
+
+    def lower(self, model: Model, **options: Any) -> Lowered:
+        """A model of TFLite's dialect. Raises `UnloweredError` where some node has no builtin form."""
+        lowered, findings = self._lower(model, TFLiteOptions(**options))
+        if findings:
+            raise UnloweredError("TFLite", findings)
+        return lowered
+
+    def _lower(self, model: Model, options: TFLiteOptions) -> tuple[Lowered, list[Finding]]:
+        groups = _chosen(distinct_signatures(model), options.signatures)
+        parts: list[Model] = []
+        findings: list[Finding] = []
+        report = RunReport()
+        for group in groups:
+            part = signature_model(model, group, whole=len(groups) == 1)
+            self._lower_part(part, options, report, findings)
+            parts.append(part)
+        joined = join(parts)
+        adopt(joined)
+        if not findings:
+            _run(FINISH, joined, report)
+        return Lowered(joined, report), findings
+
+    def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
+        _run(PREPARE, part, report, rounds=ROUNDS)
+        plain_outputs(part)
+        legalize = Legalize(options)
+        _run(legalize, part, report)
+        findings += leftovers(part, legalize.refusals, options)
+
+
+def _run(passes: Any, model: Model, report: RunReport, rounds: int = 1) -> None:
+    done = PassManager(passes, verify_each=False, rounds=rounds).run(model)
+    report.passes += done.passes
+    report.seconds += done.seconds
+
+
+def _chosen(groups: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> list[tuple[str, ...]]:
+    """The groups of equal signatures with those that are wanted, all if none is named.
+
+    Raises `UsageError` for one that there is not.
+    """
+    if not wanted:
+        return list(groups)
+    there = [name for group in groups for name in group]
+    for name in wanted:
+        if name not in there:
+            raise UsageError(f"there is no signature '{printable(name)}'{suggestion(name, there)}")
+    kept = (tuple(name for name in group if name in wanted) for group in groups)
+    return [group for group in kept if group]

@@ -1,0 +1,70 @@
+"""Lower a model to a target and write what comes out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from graphopt.cli.arguments import add_json, add_model, add_output, names
+from graphopt.cli.console import Console
+from graphopt.cli.output import check_output, write_model
+from graphopt.report.tables import human_bytes
+
+SCHEMA = "graphopt/lower/v1"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lower`."""
+    add_model(parser)
+    add_output(parser)
+    add_target(parser, "--to")
+    add_json(parser)
+
+
+def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
+    """The target, and what it may be allowed."""
+    parser.add_argument(flag, dest="target", metavar="TARGET", required=True, help="tflite")
+    parser.add_argument("--signatures", metavar="A,B", type=names, help="signatures to lower (default: all)")
+    parser.add_argument(
+        "--allow-flex", action="store_true", help="let what has no builtin form be Flex operators, run by TensorFlow"
+    )
+    parser.add_argument(
+        "--allow-custom-ops", action="store_true", help="let it be custom operators, which the application registers"
+    )
+
+
+def backend_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What the backend is told."""
+    return {
+        "signatures": tuple(options.signatures or ()),
+        "allow_flex": options.allow_flex,
+        "allow_custom_ops": options.allow_custom_ops,
+    }
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Lower one model."""
+    from graphopt.lowering import lower
+
+    console.result_to_stderr = options.output == "-"
+    check_output(options.output, options.force, options.model)
+    started = time.perf_counter()
+    lowered = lower(
+        options.model, options.target, inputs=options.inputs, outputs=options.outputs, **backend_options(options)
+    )
+    size = write_model(lowered.model, options.output, options.force)
+    seconds = time.perf_counter() - started
+    for note in lowered.notes:
+        console.note(note)
+    if options.json:
+        console.json(
+            {
+                "schema": SCHEMA, "target": options.target, "output": options.output, "bytes": size,
+                "seconds": round(seconds, 6), "operators": lowered.model.node_count,
+                "signatures": list(lowered.model.signatures), "notes": lowered.notes,
+            }
+        )  # fmt: skip
+        return 0
+    console.result(f"{options.output}: {lowered.model.node_count} nodes, {human_bytes(size)}, in {seconds:.2f} s")
+    return 0

@@ -1,0 +1,41 @@
+"""Lowering to a target, and asking beforehand what would not lower."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphopt.backends.base import Finding, Lowered, find_backend
+from graphopt.discovery import Names
+
+
+def lower(source: Any, target: str, *, inputs: Names = None, outputs: Names = None, **options: Any) -> Lowered:
+    """Express the model that `source` holds by the operators of `target`: `tflite`, or a plugin's.
+
+    `source` is what `load` takes, a SavedModel's folder above all, and stays as it is. `options` are the target's. The
+    result is written by `save(lowered.model, path)`.
+
+    Raises `UnloweredError`, an `UnsupportedError` with a finding for each node that has no form there, and
+    `UsageError` for a target or an option that there is not.
+    """
+    backend = find_backend(target)
+    with _held():
+        return backend.lower(_read(source, inputs, outputs), **options)
+
+
+def check(source: Any, target: str, *, inputs: Names = None, outputs: Names = None, **options: Any) -> list[Finding]:
+    """Every node of the model that `target` cannot express, with its origin, the reason and what helps."""
+    backend = find_backend(target)
+    with _held():
+        return backend.check(_read(source, inputs, outputs), **options)
+
+
+def _read(source: Any, inputs: Names, outputs: Names) -> Any:
+    from graphopt import sources
+
+    return sources.read(source, inputs=inputs, outputs=outputs).model
+
+
+def _held() -> Any:
+    from graphopt.api import garbage_held
+
+    return garbage_held()
