@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphopt.testing.equivalence import assert_contract_kept, assert_equivalent, difference
+    from graphopt.testing.lowering import assert_lowers, text_model
     from graphopt.testing.passes import check_pass
     from graphopt.testing.random_models import random_feeds, random_model
     from graphopt.testing.strategies import graphs, models
@@ -19,6 +20,7 @@ __all__ = [
     "Strictness",
     "assert_contract_kept",
     "assert_equivalent",
+    "assert_lowers",
     "assert_same_structure",
     "check_pass",
     "difference",
@@ -27,10 +29,12 @@ __all__ = [
     "models",
     "random_feeds",
     "random_model",
+    "text_model",
 ]
 
 _HOMES = {
     "equivalence": ("assert_contract_kept", "assert_equivalent", "difference"),
+    "lowering": ("assert_lowers", "text_model"),
     "passes": ("check_pass",),
     "random_models": ("random_feeds", "random_model"),
     "strategies": ("graphs", "models"),
