@@ -1,0 +1,1 @@
+"""Quantization: recipe -> statistics -> parameters -> edits, with plain data between."""
