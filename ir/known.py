@@ -80,6 +80,10 @@ def constant_type(held: Tensor) -> TensorType:
     return TensorType(held.dtype, Shape(held.shape))
 
 
+def _is_tflite(graph: Graph) -> bool:
+    return graph.model is not None and graph.model.format == "tflite"
+
+
 def hold(
     graph: Graph,
     data: Tensor | np.ndarray[Any, Any],
@@ -88,11 +92,11 @@ def hold(
     before: Node | None = None,
     origins: tuple[str, ...] = (),
 ) -> Value:
-    """A value that is always `data`: a new constant of `graph`, put before `before`."""
+    """A value that is always `data`: a new constant of `graph`, put before `before`, in the dialect of that node."""
     held = data if isinstance(data, Tensor) else tensor(data)
     if isinstance(held, ArrayTensor) and not held.numpy().flags.c_contiguous:
         held = ArrayTensor(np.asarray(held.numpy(), order="C"), held.dtype)
-    is_tflite = graph.model is not None and graph.model.format == "tflite"
+    is_tflite = before.dialect == "tfl" if before is not None else _is_tflite(graph)
     node = graph.create_node(
         TFLITE_CONSTANT if is_tflite else CONSTANT,
         attrs={"value": held} if is_tflite else {"dtype": held.dtype, "value": held},

@@ -40,6 +40,8 @@ _CATALOG: dict[str, str] = {
     "hoist-loop-invariants": "graphopt.passes.control.hoist_loop_invariants:HoistLoopInvariants",
     "plain-tensor-arrays": "graphopt.passes.control.plain_tensor_arrays:PlainTensorArrays",
     "plain-tensor-lists": "graphopt.passes.control.plain_tensor_lists:PlainTensorLists",
+    "fuse-bias": "graphopt.passes.tflite.fuse_bias:FuseBias",
+    "fuse-activations": "graphopt.passes.tflite.fuse_activations:FuseActivations",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",
     "rename-attribute": "graphopt.passes.rename.rename_attribute:RenameAttribute",

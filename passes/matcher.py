@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.ir.errors import UsageError
 from graphopt.ir.graph import Graph
-from graphopt.ir.known import CONSTANT, PASS_THROUGH, VARIABLE_VALUES, known_array, known_scalar, known_tensor
+from graphopt.ir.known import CONSTANTS, PASS_THROUGH, VARIABLE_VALUES, known_array, known_scalar, known_tensor
 from graphopt.ir.ops import attributes, find
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Node, Value
@@ -85,7 +85,7 @@ class Match:
         return known_scalar(self._bindings[name])
 
 
-HOLDERS = frozenset({CONSTANT, *PASS_THROUGH, *VARIABLE_VALUES})  # operators that a known tensor may come from
+HOLDERS = frozenset({*CONSTANTS, *PASS_THROUGH, *VARIABLE_VALUES})  # operators that a known tensor may come from
 
 
 def required_operators(pattern: Pattern) -> tuple[tuple[frozenset[str], ...], ...]:

@@ -24,7 +24,7 @@ PREPARE = (
     "fold-constants,simplify,fold-batch-norms,merge-duplicates,strip-unused,remove-unused-functions"
 )
 # What is worth doing to operators of TFLite.
-FINISH = "merge-duplicates"
+FINISH = "fuse-bias,fuse-activations,merge-duplicates"
 ROUNDS = 8
 
 
