@@ -3,12 +3,12 @@
     python tools/measure_tflite.py [--groups GROUP,…] [--models NAME,…] [--reuse-peer] [--runs 3] [--threads 1]
 
 Both sides start from the same SavedModel (tools/tflite_zoo.py builds it), each in a process of its own: Python's
-start, imports, reading, converting, writing. The peer is `tf.lite.TFLiteConverter.from_saved_model(…).convert()`; its result
-is kept beside the model (`peer.tflite`, `peer.json`) and `--reuse-peer` takes it from there with its time, which is fair
-only on the machine, and at the load, where it was measured. Seconds of ours are the median of `--runs`. Errors are
-LiteRT's against TensorFlow's outputs over their scale, on seeded inputs; latencies are LiteRT's with its default
-delegate, both files in turn, the median of ours / theirs over pairs. Timings mean something on a machine that does
-nothing else. What a bound asks and does not get is a line `FAILS`, and the exit status is 1.
+start, imports, reading, converting, writing. The peer is `tf.lite.TFLiteConverter.from_saved_model(…).convert()`; its
+result is kept beside the model (`peer.tflite`, `peer.json`) and `--reuse-peer` takes it from there with its time,
+which is fair only on the machine, and at the load, where it was measured. Seconds of ours are the median of `--runs`.
+Errors are LiteRT's against TensorFlow's outputs over their scale, on seeded inputs; latencies are LiteRT's with its
+default delegate, both files in turn, the median of ours / theirs over pairs. Timings mean something on a machine that
+does nothing else. What a bound asks and does not get is a line `FAILS`, and the exit status is 1.
 """
 
 from __future__ import annotations
