@@ -1,0 +1,134 @@
+"""Full-integer edits: chosen nodes read and yield integers; what lies between them and floats is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from graphopt.ir.graph import Graph
+from graphopt.ir.known import known_array
+from graphopt.ir.types import FLOAT32, TensorType
+from graphopt.ir.value import Node, Value
+from graphopt.passes.quantize.arithmetic import quantize
+from graphopt.passes.quantize.borders import Borders
+from graphopt.passes.quantize.parameters import Parameters
+from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, activations, kernel
+from graphopt.passes.quantize.schemes import Scheme
+from graphopt.passes.quantize.weights import WeightQuantizer, WeightSpec, integer_constant
+
+Specs = Mapping[Node, Mapping[int, WeightSpec]]
+"""For each chosen node, how the weights at its inputs are stored."""
+
+
+class Operands(NamedTuple):
+    """What one chosen node reads and yields: parameters by input index, and of each output (None for no activation)."""
+
+    read: dict[int, Parameters]
+    yielded: list[Parameters | None]
+
+
+def with_ranges(chosen: Chosen, range_of: RangeOf) -> tuple[dict[Node, Scheme], Scales, dict[Node, str]]:
+    """Those of `chosen` all of whose activations have known ranges, their scales, and why the others are left out."""
+    kept, left = dict(chosen), {}
+    while True:
+        scales = Scales(kept, range_of)
+        lacking = {node: name for node in kept if (name := _without_range(node, scales))}
+        if not lacking:
+            return kept, scales, left
+        for node, name in lacking.items():
+            left[node] = f"no range of '{name}' is known"
+            del kept[node]
+
+
+def _without_range(node: Node, scales: Scales) -> str:
+    for index in activations(node):
+        if scales.wanted(node, index) is None:
+            return node.input(index).name
+    for value in node.outputs:
+        if value.dtype is FLOAT32 and scales.stored(value) is None:
+            return value.name
+    return ""
+
+
+class IntegerEdits:
+    """Makes one graph compute with integers where `chosen` says so. All scales are decided before anything changes."""
+
+    def __init__(self, graph: Graph, chosen: Chosen, scales: Scales, specs: Specs, weights: WeightQuantizer):
+        self.graph, self.chosen, self.specs, self.weights = graph, chosen, specs, weights
+        self.borders = Borders(graph)
+        self.operands = {
+            node: Operands(
+                {index: _given(scales.wanted(node, index)) for index in activations(node)},
+                [scales.stored(value) if value.dtype is FLOAT32 else None for value in node.outputs],
+            )
+            for node in chosen
+        }
+        self._constants: dict[tuple[Value, Parameters | None, bytes], Value] = {}
+
+    def apply(self) -> None:
+        """Edit the graph: inputs and outputs stay floats."""
+        outputs = self.graph.outputs
+        for node, operands in self.operands.items():
+            for value, parameters in zip(node.outputs, operands.yielded, strict=True):
+                if parameters is not None:
+                    value.type = TensorType(parameters.dtype, value.shape, parameters.quantization)
+        for node, operands in self.operands.items():
+            self._edit(node, operands)
+        for node in list(self.graph):
+            if node not in self.operands:
+                self._read_floats(node)
+        for value in dict.fromkeys(outputs):
+            self._float_output(value)
+
+    def _edit(self, node: Node, operands: Operands) -> None:
+        for index, parameters in operands.read.items():
+            value = node.input(index)
+            if known_array(value) is not None:
+                node.replace_input(index, self._constant(value, parameters))
+            else:
+                node.replace_input(index, self.borders.as_integers(value, parameters))
+        place = kernel(node).bias
+        bias = node.inputs[place] if place is not None and place < node.input_count else None
+        for index, spec in self.specs.get(node, {}).items():
+            inputs = next(iter(operands.read.values()))
+            made, parameters = self.weights.weights(node.input(index), spec, inputs, bias)
+            node.replace_input(index, made)
+            if bias is not None and place is not None:
+                node.replace_input(place, self.weights.bias(bias, inputs, parameters))
+
+    def _constant(self, value: Value, parameters: Parameters) -> Value:
+        array = known_array(value)
+        assert array is not None
+        key = (value, None, repr(parameters.quantization).encode() + parameters.dtype.name.encode())
+        if key not in self._constants:
+            self._constants[key] = integer_constant(value, quantize(array, parameters), parameters)
+        return self._constants[key]
+
+    def _read_floats(self, node: Node) -> None:
+        if node.op in ("tfl.QUANTIZE", "tfl.DEQUANTIZE"):
+            return
+        for index, value in enumerate(node.inputs):
+            if value is not None and value.node in self.operands:
+                node.replace_input(index, self.borders.as_floats(value))
+
+    def _float_output(self, value: Value) -> None:
+        """An output stays a float under its own name; the integers take another."""
+        if value.node not in self.operands or value.dtype is FLOAT32:
+            return
+        made = self.borders.as_floats(value)
+        if made is not value:
+            take_place(self.graph, value, made)
+
+
+def take_place(graph: Graph, value: Value, made: Value) -> None:
+    """Let `made` be the output that `value` was, under its name."""
+    graph.outputs = [made if item is value else item for item in graph.outputs]
+    if len(value.node.outputs) == 1:
+        name = value.node.name
+        graph.rename(value.node, graph.unique_name(f"{name}/{value.dtype.name}"))
+        graph.rename(made.node, name)
+
+
+def _given(parameters: Parameters | None) -> Parameters:
+    assert parameters is not None
+    return parameters

@@ -1,0 +1,176 @@
+"""The plan: how each operator will compute and store its weights, and why, before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from graphopt.ir.known import known_tensor
+from graphopt.ir.model import Model
+from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType
+from graphopt.ir.value import Node
+from graphopt.passes.quantize.kernels import HYBRID, KERNELS, PER_TENSOR
+from graphopt.passes.quantize.matching import RecipeMatcher
+from graphopt.passes.quantize.recipe import OperatorRecipe, Recipe
+from graphopt.passes.quantize.scales import activations
+from graphopt.passes.quantize.schemes import INT4_WEIGHT, INT8_ACTIVATION, INT8_WEIGHT, INT16_ACTIVATION, Scheme
+from graphopt.passes.quantize.weights import WeightSpec
+
+Supports = Callable[[str, tuple[DType | None, ...], tuple[DType, ...], Mapping[str, Any]], str | None]
+"""What a target's kernel says of element types: None if it takes them, the reason otherwise."""
+PASSIVE = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "tfl.QUANTIZE", "tfl.DEQUANTIZE"})
+SYMMETRIC_INT8 = Scheme(INT8, symmetric=True, narrow=False)
+
+
+class Decision(NamedTuple):
+    """What becomes of one operator: the mode that applies, how weights are stored by input, and why."""
+
+    mode: str
+    reason: str
+    recipe: OperatorRecipe
+    activation: Scheme | None = None
+    weights: Mapping[int, WeightSpec] = {}
+
+    @property
+    def compute(self) -> str:
+        """The type the operator computes in."""
+        if self.activation is not None:
+            return self.activation.dtype.name
+        return "int8 on the fly" if self.mode == "dynamic" else "float32"
+
+    @property
+    def storage(self) -> str:
+        """The types of stored weights, empty where there are none."""
+        if self.mode == "float16":
+            return "float16"
+        return ", ".join(dict.fromkeys(spec.scheme.dtype.name for spec in self.weights.values()))
+
+
+@dataclass
+class Plan:
+    """A decision for each operator of a model, in order."""
+
+    decisions: dict[Node, Decision] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """For people: one row an operator."""
+        for node, decision in self.decisions.items():
+            yield {
+                "node": node.name, "operator": node.op_type, "graph": node.graph.name if node.graph else "",
+                "compute": decision.compute, "storage": decision.storage, "reason": decision.reason,
+            }  # fmt: skip
+
+    def demote(self, node: Node, reason: str) -> None:
+        """Leave `node` a float operator after all."""
+        self.decisions[node] = Decision("float", reason, self.decisions[node].recipe)
+
+
+def make_plan(model: Model, recipe: Recipe, supports: Supports) -> Plan:
+    """Decide for every operator of a TFLite model. What a kernel cannot do is left float, and the reason says so.
+
+    Raises `UsageError` where the recipe names a signature that the model does not have.
+    """
+    matcher = RecipeMatcher(recipe, model)
+    plan = Plan()
+    for graph in model.graphs:
+        for node in graph:
+            if node.op not in PASSIVE:
+                plan.decisions[node] = decide(node, matcher.for_node(node), supports)
+    return plan
+
+
+def decide(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
+    """What becomes of one operator."""
+    if recipe.mode == "float":
+        return Decision("float", "the recipe keeps it float", recipe)
+    if recipe.mode == "float16":
+        return _half(node, recipe)
+    if recipe.is_static:
+        return _static(node, recipe, supports)
+    return _stored(node, recipe)
+
+
+def _half(node: Node, recipe: OperatorRecipe) -> Decision:
+    if any(_is_weight(node, index, recipe.minimum_elements) for index in range(node.input_count)):
+        return Decision("float16", "weights in half precision, computed in float", recipe)
+    return Decision("float", "it has no weights", recipe)
+
+
+def _stored(node: Node, recipe: OperatorRecipe) -> Decision:
+    """Integer weights beside float activations."""
+    places = HYBRID.get(node.op) if recipe.mode == "dynamic" else _weight_places(node)
+    if not places:
+        kind = "a kernel for 8-bit weights and float activations" if recipe.mode == "dynamic" else "weights"
+        return Decision("float", f"it has no {kind}", recipe)
+    specs = {
+        index: _weight_spec(node, index, axis, recipe)
+        for index, axis in places.items()
+        if index < node.input_count and _is_weight(node, index, recipe.minimum_elements)
+    }
+    if not specs:
+        least = f" of at least {recipe.minimum_elements} elements" if recipe.minimum_elements else ""
+        return Decision("float", f"it has no constant weights{least}", recipe)
+    how = "activations quantized on the fly" if recipe.mode == "dynamic" else "computed in float"
+    return Decision(recipe.mode, f"integer weights, {how}", recipe, None, specs)
+
+
+def _weight_places(node: Node) -> Mapping[int, int]:
+    kernel = KERNELS.get(node.op)
+    return (kernel.weights if kernel is not None else {}) or HYBRID.get(node.op, {})
+
+
+def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
+    kernel = KERNELS.get(node.op)
+    if not any(value.dtype is FLOAT32 for value in (*node.outputs, *node.inputs) if value is not None):
+        return Decision("float", "it computes no floats", recipe)
+    if kernel is None:
+        return Decision("float", f"{node.op_type} has no integer kernel", recipe)
+    wide = recipe.mode == "int16x8"
+    scheme = INT16_ACTIVATION if wide else SYMMETRIC_INT8 if recipe.symmetric else INT8_ACTIVATION
+    specs = {}
+    for index, axis in kernel.weights.items():
+        value = node.inputs[index] if index < node.input_count else None
+        if value is None or known_tensor(value) is None:
+            if kernel.bias is not None:
+                return Decision("float", f"its weights '{value.name if value else index}' are no constant", recipe)
+            continue
+        specs[index] = _weight_spec(node, index, axis, recipe)
+    bias = node.inputs[kernel.bias] if kernel.bias is not None and kernel.bias < node.input_count else None
+    if bias is not None and known_tensor(bias) is None:
+        return Decision("float", f"its bias '{bias.name}' is no constant", recipe)
+    reason = supports(node.op, *_types(node, scheme, specs), node.attrs)
+    if reason is not None:
+        return Decision("float", reason, recipe)
+    return Decision(recipe.mode, f"a kernel for {scheme.dtype.name}", recipe, scheme, specs)
+
+
+def _types(
+    node: Node, scheme: Scheme, specs: Mapping[int, WeightSpec]
+) -> tuple[tuple[DType | None, ...], tuple[DType, ...]]:
+    """Element types of inputs and outputs once the node computes with integers."""
+    kernel = KERNELS[node.op]
+    read = dict.fromkeys(activations(node), scheme.dtype)
+    read.update((index, spec.scheme.dtype) for index, spec in specs.items())
+    if kernel.bias is not None:
+        read[kernel.bias] = INT64 if scheme.dtype is INT16 else INT32
+    inputs = tuple(None if value is None else read.get(index, value.dtype) for index, value in enumerate(node.inputs))
+    return inputs, tuple(scheme.dtype if value.dtype is FLOAT32 else value.dtype for value in node.outputs)
+
+
+def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> WeightSpec:
+    scheme = INT4_WEIGHT if recipe.weight_bits == 4 else INT8_WEIGHT
+    rank = node.input(index).shape.rank or 0
+    if recipe.granularity == "block" and node.op == "tfl.FULLY_CONNECTED":
+        return WeightSpec(scheme, rank - 1, recipe.block_size)
+    if recipe.granularity == "tensor" or axis == PER_TENSOR:
+        return WeightSpec(scheme, PER_TENSOR)
+    return WeightSpec(scheme, axis)
+
+
+def _is_weight(node: Node, index: int, minimum: int) -> bool:
+    """A constant of floats that is worth storing in fewer bits."""
+    value = node.inputs[index]
+    held = known_tensor(value)
+    return value is not None and held is not None and held.dtype in (FLOAT32, FLOAT16) and held.size >= max(minimum, 1)

@@ -1,0 +1,76 @@
+"""Quantizing a TFLite model: the recipe decides, statistics give ranges, edits are made graph by graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from graphopt.ir.errors import UsageError
+from graphopt.ir.model import Model
+from graphopt.ir.value import Node, Value
+from graphopt.passes.quantize.boundary import set_boundary
+from graphopt.passes.quantize.integers import IntegerEdits, with_ranges
+from graphopt.passes.quantize.plan import Plan, Supports, make_plan
+from graphopt.passes.quantize.ranges import Range, range_of
+from graphopt.passes.quantize.recipe import Recipe
+from graphopt.passes.quantize.schemes import Scheme
+from graphopt.passes.quantize.statistics import Statistics
+from graphopt.passes.quantize.storage import StorageEdits
+from graphopt.passes.quantize.weights import WeightQuantizer
+from graphopt.passes.removal import remove_dead
+
+
+def quantize_model(
+    model: Model,
+    recipe: Recipe,
+    statistics: Statistics | None,
+    supports: Supports,
+    *,
+    magnitudes: Mapping[Node, np.ndarray[Any, Any]] | None = None,
+) -> Plan:
+    """Quantize `model`, of TFLite's dialect, in place; returns the plan as it was carried out.
+
+    `magnitudes` are limits to clip weights at, by constant, as `weight_parameters` takes them.
+
+    Raises `UsageError` where the recipe quantizes activations and there are no statistics.
+    """
+    if recipe.needs_statistics and statistics is None:
+        raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
+    plan = make_plan(model, recipe, supports)
+    ranges = _Ranges(plan, statistics)
+    for graph in model.graphs:
+        quantizer = WeightQuantizer(magnitudes)
+        decisions = {node: plan.decisions[node] for node in graph if node in plan.decisions}
+        wanted = {node: item.activation for node, item in decisions.items() if item.activation is not None}
+        chosen, scales, left = with_ranges(wanted, ranges)
+        for node, reason in left.items():
+            plan.demote(node, reason)
+        specs = {node: decisions[node].weights for node in chosen}
+        edits = IntegerEdits(graph, chosen, scales, specs, quantizer)
+        edits.apply()
+        storage = StorageEdits(graph, quantizer)
+        for node, decision in decisions.items():
+            if decision.activation is None and decision.mode != "float":
+                storage.apply(node, decision)
+        remove_dead(graph, [node for node in graph if not node.has_uses])
+    plan.notes += set_boundary(model, recipe)
+    return plan
+
+
+class _Ranges:
+    """Ranges of activations by the recipe of the operator that yields them."""
+
+    def __init__(self, plan: Plan, statistics: Statistics | None):
+        self._plan, self._statistics = plan, statistics
+
+    def __call__(self, value: Value, scheme: Scheme) -> Range | None:
+        if self._statistics is None:
+            return None
+        found = self._statistics.of(value)
+        if found is None:
+            return None
+        decision = self._plan.decisions.get(value.node)
+        method = decision.recipe.calibration if decision is not None else None
+        return range_of(found, method or self._statistics.method, bits=scheme.dtype.bits, symmetric=scheme.symmetric)

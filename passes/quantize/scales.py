@@ -1,0 +1,166 @@
+"""Scales of activations: which tensors share one, which have one prescribed, and what the others' ranges give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from graphopt.ir.known import known_array
+from graphopt.ir.types import FLOAT32, Quantization
+from graphopt.ir.value import Node, Value
+from graphopt.passes.quantize.kernels import KERNELS, IntegerKernel
+from graphopt.passes.quantize.parameters import Parameters, activation_parameters, fixed_parameters
+from graphopt.passes.quantize.ranges import Range
+from graphopt.passes.quantize.schemes import Scheme
+
+RangeOf = Callable[[Value, Scheme], Range | None]
+Chosen = Mapping[Node, Scheme]
+"""The nodes that compute with integers, and the scheme of their activations."""
+
+
+class Slot(NamedTuple):
+    """A tensor in a scheme: one that is int8 for some readers and int16 for others has two."""
+
+    value: Value
+    scheme: Scheme
+
+
+class Scales:
+    """Parameters of activations around the chosen nodes of one graph.
+
+    `range_of` says what a tensor takes on; a constant's own contents say it otherwise. Where tensors must share a
+    scale, it covers the ranges of all that some operator computes anew. A prescribed scale (softmax's output, say) is
+    passed on by operators that only move elements, and elsewhere left behind by a requantization.
+    """
+
+    def __init__(self, chosen: Chosen, range_of: RangeOf):
+        self._chosen, self._range_of = chosen, range_of
+        self._parents: dict[Slot, Slot] = {}
+        self._fixed: dict[Slot, Parameters] = {}
+        self._entering: dict[Slot, dict[Slot, None]] = {}  # prescribed slots read by the nodes of a group
+        self._groups: dict[Slot, list[Slot]] = {}
+        self._parameters: dict[Slot, Parameters | None] = {}
+        self._gather()
+
+    # What is asked --------------------------------------------------------------------------------------------
+
+    def stored(self, value: Value) -> Parameters | None:
+        """What a chosen node yields; None for a tensor of which no range is known."""
+        slot = Slot(value, self._chosen[value.node])
+        return self._fixed.get(slot) or self._of(slot)
+
+    def wanted(self, node: Node, index: int) -> Parameters | None:
+        """What a chosen node reads at `index`."""
+        slot = Slot(node.input(index), self._chosen[node])
+        fixed = self._fixed.get(slot)
+        if fixed is None:
+            return self._of(slot)
+        if not kernel(node).same_scale:
+            return fixed
+        others = [item for item in self._members(node) if item not in self._fixed]
+        return self._of(others[0]) if others else fixed
+
+    # Groups ---------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        for node, scheme in self._chosen.items():
+            for value in node.outputs:
+                prescribed = kernel(node).fixed.get(scheme.dtype)
+                if prescribed is not None and value.dtype is FLOAT32:
+                    self._fixed[Slot(value, scheme)] = _prescribed(prescribed, scheme)
+        for node in self._chosen:
+            if not kernel(node).same_scale:
+                continue
+            members = self._members(node)
+            free = [slot for slot in members if slot not in self._fixed]
+            for slot in free[1:]:
+                self._unite(free[0], slot)
+        for node in self._chosen:
+            members = self._members(node)
+            for slot in members:
+                if slot not in self._fixed:
+                    self._groups.setdefault(self._root(slot), []).append(slot)
+            if kernel(node).same_scale:
+                free = [slot for slot in members if slot not in self._fixed]
+                for slot in members if free else ():
+                    if slot in self._fixed:
+                        self._entering.setdefault(self._root(free[0]), {})[slot] = None
+
+    def _members(self, node: Node) -> list[Slot]:
+        scheme = self._chosen[node]
+        values = [node.input(index) for index in activations(node)]
+        values += [value for value in node.outputs if value.dtype is FLOAT32]
+        return [Slot(value, scheme) for value in values]
+
+    def _root(self, slot: Slot) -> Slot:
+        path = []
+        while (parent := self._parents.get(slot, slot)) != slot:
+            path.append(slot)
+            slot = parent
+        for item in path:
+            self._parents[item] = slot
+        return slot
+
+    def _unite(self, first: Slot, second: Slot) -> None:
+        first, second = self._root(first), self._root(second)
+        if first != second:
+            self._parents[second] = first
+
+    # Parameters -----------------------------------------------------------------------------------------------
+
+    def _of(self, slot: Slot) -> Parameters | None:
+        root = self._root(slot)
+        if root not in self._parameters:
+            self._parameters[root] = self._decide(root)
+        return self._parameters[root]
+
+    def _decide(self, root: Slot) -> Parameters | None:
+        members = list(dict.fromkeys(self._groups.get(root, [root])))
+        entering = self._entering.get(root, {})
+        anew = [slot for slot in members if not self._is_moved(slot)]
+        prescribed = {self._fixed[slot].quantization for slot in entering}
+        if not anew and len(prescribed) == 1:
+            return self._fixed[next(iter(entering))]
+        ranges = [self._range(slot) for slot in (*anew, *entering) or members]
+        if not ranges or any(item is None for item in ranges):
+            return None
+        low = min(item.minimum for item in ranges if item is not None)
+        high = max(item.maximum for item in ranges if item is not None)
+        return activation_parameters(low, high, root.scheme)
+
+    def _is_moved(self, slot: Slot) -> bool:
+        """A chosen node yields it out of tensors of the same scale."""
+        node = slot.value.node
+        return self._chosen.get(node) == slot.scheme and kernel(node).same_scale
+
+    def _range(self, slot: Slot) -> Range | None:
+        array = known_array(slot.value)
+        if array is None:
+            return self._range_of(slot.value, slot.scheme)
+        finite = array[np.isfinite(array)]
+        return Range(float(finite.min()), float(finite.max())) if finite.size else Range(0.0, 0.0)
+
+
+def kernel(node: Node) -> IntegerKernel:
+    """How the operator of a chosen node computes with integers."""
+    return KERNELS[node.op]
+
+
+def activations(node: Node) -> Iterable[int]:
+    """Inputs of a node that hold activations: floats that are neither weights nor bias."""
+    scheme = KERNELS[node.op]
+    for index, value in enumerate(node.inputs):
+        if value is None or value.dtype is not FLOAT32 or index == scheme.bias:
+            continue
+        if scheme.activations is not None and index not in scheme.activations:
+            if index not in scheme.weights or known_array(value) is not None:
+                continue
+        elif index in scheme.weights and known_array(value) is not None:
+            continue
+        yield index
+
+
+def _prescribed(quantization: Quantization, scheme: Scheme) -> Parameters:
+    return fixed_parameters(quantization.scale[0], quantization.zero_point[0], scheme)
