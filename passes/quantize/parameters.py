@@ -140,10 +140,10 @@ def fit_bias(weights: Parameters, inputs: Parameters, bias: Array) -> Parameters
     largest = np.abs(np.asarray(bias, np.float64)).reshape(-1)
     if weights.axis is None:
         largest = largest.max(initial=0.0, keepdims=True)
-    needed = largest / (_BIAS_LIMIT * _BIAS_HEADROOM) / float(inputs.scale[0])
+    needed = (largest / (_BIAS_LIMIT * _BIAS_HEADROOM) / float(inputs.scale[0])).astype(np.float32)
     if not (needed > weights.scale).any():
         return weights
-    return weights._replace(scale=np.maximum(weights.scale, needed.astype(np.float32)))
+    return weights._replace(scale=np.maximum(weights.scale, needed))
 
 
 def _symmetric(magnitude: Array, scheme: Scheme, axis: int | None, block_size: int) -> Parameters:

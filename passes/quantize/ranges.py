@@ -73,7 +73,7 @@ def _moving_average(statistics: TensorStatistics, decay: float) -> Range:
 def _percentile(buckets: Buckets, percentile: float) -> Range:
     """The outer edges of the buckets in which the first and the last element lie that are not left out."""
     total = int(buckets.counts.sum())
-    left_out = int(total * (1 - percentile / 100) / 2)
+    left_out = int(total * (100 - percentile) / 200 + 1e-6)  # 100 - 99.9 is a little below 0.1
     below, above = np.cumsum(buckets.counts), np.cumsum(buckets.counts[::-1])
     first = int(np.searchsorted(below, left_out, side="right"))
     last = buckets.counts.size - 1 - int(np.searchsorted(above, left_out, side="right"))

@@ -43,6 +43,8 @@ def _bins(buckets: Buckets, limit: float) -> Array:
     bins = np.zeros(BINS)
     is_negative = buckets.upper <= 0
     for side, sign in ((is_negative, -1), (~is_negative, 1)):
+        if not side.any():
+            continue
         lower, upper, counts = buckets.lower[side] * sign, buckets.upper[side] * sign, buckets.counts[side]
         lower, upper = np.minimum(lower, upper), np.maximum(lower, upper)
         counts = np.where((lower == 0) & (upper == 0), 0, counts)
@@ -50,10 +52,9 @@ def _bins(buckets: Buckets, limit: float) -> Array:
         lower, upper, totals = lower[order], upper[order], np.cumsum(counts[order])
         points = np.stack([lower, upper], 1).reshape(-1)
         masses = np.stack([np.concatenate([[0], totals[:-1]]), totals], 1).reshape(-1)
-        if points.size:
-            below = np.interp(edges, points, masses, left=0.0)
-            below[-1] = totals[-1]
-            bins += np.diff(below)
+        below = np.interp(edges, points, masses, left=0.0)
+        below[-1] = totals[-1]
+        bins += np.diff(below)
     return bins
 
 

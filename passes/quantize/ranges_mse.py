@@ -1,8 +1,9 @@
 """The range with the least squared error of quantization.
 
 The error of a range has two parts. Elements outside are clipped: each adds the square of its distance to the end.
-Elements inside are rounded: where buckets are finer than the integers' step, each adds the square of its distance to
-the nearest multiple of the step; where they are not, elements lie anywhere between two multiples and add step**2 / 12.
+Elements inside are rounded: near zero, where buckets are far finer than the integers' step, each adds the square of its
+distance to the nearest multiple of the step; further out, elements lie anywhere between two multiples and add
+step**2 / 12.
 Zero is always exact. Real activations have most of their elements near zero and a few far out, so giving up the few for
 a finer step often wins.
 """
@@ -18,6 +19,7 @@ from graphopt.passes.quantize.histogram import Buckets
 Array = np.ndarray[Any, Any]
 _SHRINKAGE = 0.94 ** np.arange(48)  # of an end, in the first search: down to 5 % of it
 _FINE = np.linspace(-0.05, 0.05, 11)  # around the best of them, in the second
+_NEAR = 8  # steps from zero, where a bucket is at most a sixteenth of a step wide
 _ROUNDS = 4  # of searching one end with the other held; two settle nearly always
 
 
@@ -61,28 +63,34 @@ class _Error:
         self.sums = [np.concatenate([[0.0], np.cumsum(moment)]) for moment in moments]
 
     def __call__(self, lows: Array, highs: Array) -> Array:
+        """The error of each range. Infinite where clipping alone costs more than a range before it in all."""
         first = np.searchsorted(self.centers, lows, side="left")
         last = np.searchsorted(self.centers, highs, side="right")
-        below = self._moment(0, first, lows)
-        above = self._moment(last, self.centers.size, highs)
-        step = (highs - lows) / self.steps
-        return below + above + self._rounding(step, first, last)
+        clipped = self._moment(0, first, lows) + self._moment(last, self.centers.size, highs)
+        inside = self.sums[0][last] - self.sums[0][first]
+        steps = (highs - lows) / self.steps
+        errors = np.full(steps.size, np.inf)
+        least = np.inf
+        for place in np.flatnonzero(steps):
+            if clipped[place] <= least:
+                window = int(first[place]), int(last[place])
+                errors[place] = clipped[place] + self._rounding(float(steps[place]), float(inside[place]), *window)
+                least = min(least, errors[place])
+        return errors
 
     def _moment(self, start: Any, end: Any, around: Array) -> Array:
         """Squared distances of the elements of buckets `start` to `end` from `around`."""
         zeroth, first, second = (prefix[end] - prefix[start] for prefix in self.sums)
-        clipped: Array = np.maximum(second - 2 * around * first + around**2 * zeroth, 0)
-        return clipped
+        distances: Array = np.maximum(second - 2 * around * first + around**2 * zeroth, 0)
+        return distances
 
-    def _rounding(self, steps: Array, firsts: Array, lasts: Array) -> Array:
-        errors = np.empty(steps.size)
-        for place, (step, first, last) in enumerate(zip(steps, firsts, lasts, strict=True)):
-            # Buckets grow with their distance from zero: those finer than half a step are in the middle.
-            reach = 64 * step
-            start = max(first, int(np.searchsorted(self.centers, -reach)))
-            end = max(start, min(last, int(np.searchsorted(self.centers, reach))))
-            centers = self.centers[start:end]
-            exact = centers - np.rint(centers / step) * step
-            total, inside = (self.sums[0][e] - self.sums[0][s] for s, e in ((first, last), (start, end)))
-            errors[place] = np.dot(self.counts[start:end], exact * exact) + (total - inside) * step * step / 12
-        return errors
+    def _rounding(self, step: float, inside: float, first: int, last: int) -> float:
+        """Of `inside` elements in buckets `first` to `last`. Buckets grow with their distance from zero."""
+        reach = _NEAR * step
+        start = max(first, int(self.centers.searchsorted(-reach)))
+        end = max(start, min(last, int(self.centers.searchsorted(reach))))
+        counts, scaled = self.counts[start:end], self.centers[start:end] / step
+        scaled -= np.rint(scaled)
+        scaled *= scaled
+        near = self.sums[0][end] - self.sums[0][start]
+        return float((np.dot(counts, scaled) + (inside - near) / 12) * step * step)
