@@ -14,7 +14,7 @@ before it refused is taken back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
@@ -72,6 +72,11 @@ class Lowering:
     def attr(self, name: str, default: Any = None) -> Any:
         """The attribute `name`, with the operator's own default."""
         return self._attrs.get(name, default)
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """All attributes, with the operator's own defaults."""
+        return self._attrs
 
     def text(self, name: str, default: str = "") -> str:
         """A string attribute as text."""
@@ -155,8 +160,8 @@ class Legalization(Rule):
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
 
-    def __init__(self, entry: Entry, dialect: str, options: Any, refusals: dict[Node, Refusal]):
-        self.entry, self.dialect, self.options, self.refusals = entry, dialect, options, refusals
+    def __init__(self, entry: Entry, table: RuleTable, options: Any, refusals: dict[Node, Refusal]):
+        self.entry, self.table, self.options, self.refusals = entry, table, options, refusals
         self.name = entry.name  # type: ignore[misc]
         self.exactness = entry.exactness  # type: ignore[misc]
 
@@ -165,9 +170,11 @@ class Legalization(Rule):
         return tf.any_of(*(op.partition(".")[2] for op in self.entry.ops))(rest("operands"), attributes=ANY)
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
-        """What the function makes of the node."""
+        """What the function makes of the node, where the target's kernels take that."""
         try:
-            return self.entry.function(Lowering(match.root, edit, self.dialect, self.options))
+            made = self.entry.function(Lowering(match.root, edit, self.table.dialect, self.options))
+            self.table.check(edit.created)
+            return made
         except CannotLowerError as refusal:
             self.refusals.setdefault(match.root, Refusal(refusal.reason, refusal.remedy))
             return None
@@ -183,10 +190,13 @@ class Entry(NamedTuple):
 
 
 class RuleTable:
-    """The rules of one target, in the order in which they are tried."""
+    """The rules of one target, in the order in which they are tried.
 
-    def __init__(self, dialect: str):
-        self.dialect = dialect
+    `supports` says why the target's kernels do not take a node, None where they do.
+    """
+
+    def __init__(self, dialect: str, supports: Callable[[Node], str | None] | None = None):
+        self.dialect, self.supports = dialect, supports
         self.entries: list[Entry] = []
 
     def legalize(
@@ -203,7 +213,16 @@ class RuleTable:
 
     def rules(self, options: Any, refusals: dict[Node, Refusal]) -> list[Legalization]:
         """The rules for one run; why nodes were left is put into `refusals`."""
-        return [Legalization(entry, self.dialect, options, refusals) for entry in self.entries]
+        return [Legalization(entry, self, options, refusals) for entry in self.entries]
+
+    def check(self, nodes: Iterable[Node]) -> None:
+        """Raise `CannotLowerError` for the first of `nodes` that the target has no kernel for."""
+        if self.supports is None:
+            return
+        for node in nodes:
+            reason = self.supports(node) if node.dialect == self.dialect else None
+            if reason is not None:
+                raise CannotLowerError(f"as {node.op_type}, its {reason}")
 
     def operators(self) -> dict[str, None]:
         """Source operators for which there is a rule."""

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, UnloweredError
-from graphopt.backends.tflite.adoption import adopt, plain_outputs
+from graphopt.backends.tflite.adoption import adopt, drop_idle_targets, plain_outputs
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import Legalize
 from graphopt.backends.tflite.options import TFLiteOptions
+from graphopt.backends.tflite.passthrough import pass_through
 from graphopt.backends.tflite.signatures import distinct_signatures, join, signature_model
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
@@ -17,12 +18,14 @@ from graphopt.passes.manager import PassManager
 from graphopt.passes.report import RunReport
 from graphopt.passes.spec import suggestion
 
-# What makes a frozen graph plain: one form for each computation, everything known folded.
+# What makes a frozen graph plain: one form for each computation, everything known folded, no lists of tensors.
 PREPARE = (
-    "strip-unused,sort{canonical=true},take-constant-branches,"
+    "strip-unused,sort{canonical=true},raise-control-flow,inline-functions,take-constant-branches,"
     "remove-nodes{dropout=true,assertions=true,defaults=true},remove-control-dependencies,infer-shapes,"
-    "fold-constants,simplify,fold-batch-norms,merge-duplicates,strip-unused,remove-unused-functions"
+    "fold-constants,simplify,fold-batch-norms,specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},"
+    "merge-duplicates,strip-unused,remove-unused-functions"
 )
+UNROLL = "unroll-loops,"
 # What is worth doing to operators of TFLite.
 FINISH = "fuse-bias,fuse-activations,merge-duplicates"
 ROUNDS = 8
@@ -60,10 +63,12 @@ class TFLiteBackend:
         return Lowered(joined, report), findings
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
-        _run(PREPARE, part, report, rounds=ROUNDS)
+        drop_idle_targets(part)
+        _run(UNROLL + PREPARE if options.unroll else PREPARE, part, report, rounds=ROUNDS)
         plain_outputs(part)
         legalize = Legalize(options)
         _run(legalize, part, report)
+        pass_through(part, options)
         findings += leftovers(part, legalize.refusals, options)
 
 

@@ -6,15 +6,30 @@ from functools import cache
 from importlib import import_module
 
 from graphopt.backends.legalization import RuleTable
+from graphopt.ir.value import Node
 
-RULES = RuleTable("tfl")
+UNCHECKED = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "tfl.CUSTOM"})
+
+
+def supported(node: Node) -> str | None:
+    """None where LiteRT has a kernel that takes the node, or the reason why it has none."""
+    from graphopt.ir.ops.tflite_kernels import supports_node
+
+    return None if node.op in UNCHECKED else supports_node(node)
+
+
+RULES = RuleTable("tfl", supported)
 
 # Modules with rules, in the order in which they are tried.
 FAMILIES = (
     "elementwise",
     "convolution",
+    "transposed_convolution",
     "pooling",
+    "normalization",
+    "image",
     "matmul",
+    "control",
     "array",
 )
 
