@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from graphopt.ir.dimensions import SymbolicDim
 from graphopt.ir.errors import printable
-from graphopt.ir.known import CONSTANT, known_array
+from graphopt.ir.known import CONSTANT, hold, known_array
 from graphopt.ir.model import ARGUMENT, Function, Model
 from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT32, SCALAR, DType, Shape, TensorType
@@ -45,12 +47,17 @@ class PlainTensorLists(Pass):
     `TensorListFromTensor` passes its tensor on. Lists are followed through identities and the variables of `While`
     loops, whose functions change their signatures. An element that was not set counts as zeros, as in a list.
 
+    With `dynamic`, number and shape of the elements may be known only when the model runs, as they are where the batch
+    is not known: `infer-shapes` must have found that a dimension is one of an operand of the loop (which it does once
+    the inputs' unknown dimensions have names), and the tensor is made by `Fill`.
+
     Refuses a list whose size or element shape is not known, which grows or shrinks, which takes more than `max_bytes`,
     or which something reads that is not named here; loops whose functions others run too (`specialise-functions` or
     clones come first); and graphs with v1 control flow (`raise-control-flow` comes first).
     """
 
     max_bytes: int = 1 << 24
+    dynamic: bool = False
 
     def run(self, model: Model, context: PassContext) -> None:
         """Replace lists in all graphs."""
@@ -60,7 +67,7 @@ class PlainTensorLists(Pass):
             for node in graph:
                 if node.op not in (RESERVE, FROM_TENSOR) or node.output in done:
                     continue
-                web = _Web(node.output, loops)
+                web = _Web(node.output, loops, self.dynamic)
                 done.update(web.values)
                 reason = web.problem or web.measure(self.max_bytes)
                 if reason is not None:
@@ -73,8 +80,8 @@ class PlainTensorLists(Pass):
 class _Web:
     """Every value that is, or may be, one list in some state; `problem` says why it must stay a list."""
 
-    def __init__(self, start: Value, loops: Loops):
-        self.loops = loops
+    def __init__(self, start: Value, loops: Loops, dynamic: bool):
+        self.loops, self.dynamic = loops, dynamic
         self.values: dict[Value, None] = {}
         self.nodes: dict[Node, None] = {}
         self.variables: dict[tuple[Node, int], Site] = {}
@@ -136,7 +143,7 @@ class _Web:
             if node.op == SET_ITEM and node.attrs.get("resize_if_index_out_of_bounds"):
                 return f"'{printable(node.name)}' may make it longer"
             if node.op in (RESERVE, FROM_TENSOR):
-                type = _made(node)
+                type = self._made(node)
                 if isinstance(type, str):
                     return type
                 if found is not None and (found.dtype is not type.dtype or found.shape != type.shape):
@@ -144,40 +151,96 @@ class _Web:
                 found = type
         if found is None:
             return "nothing says how large it is"
-        static = found.shape.static or ()
-        if math.prod(static) * found.dtype.itemsize > most:
+        self.type = found
+        return self._unfit(found, most)
+
+    def _unfit(self, type: TensorType, most: int) -> str | None:
+        """Why a tensor of `type` cannot take the list's place."""
+        static = type.shape.static
+        if static is not None and math.prod(static) * type.dtype.itemsize > most:
             return f"it takes more than {most} bytes"
+        length = (type.shape.dims or (None,))[0]
         for node in self.nodes:
             count = node.attrs.get("num_elements", -1)
-            if node.op == "tf.TensorListStack" and count not in (-1, static[0]):
+            if node.op == "tf.TensorListStack" and count not in (-1, length):
                 return f"'{printable(node.name)}' expects {count} elements"
-        self.type = found
+            if node.op == "tf.TensorListLength" and not isinstance(length, int):
+                return "its length is asked for, and not known"
+        return None
+
+    def _made(self, node: Node) -> TensorType | str:
+        """What tensor stands for the list that `node` makes, or why none does."""
+        dtype = node.attrs.get("element_dtype")
+        if not isinstance(dtype, DType) or not (dtype.is_numeric or dtype.kind == "bool"):
+            return f"its elements are {dtype}"
+        unknown = "its number of elements or their shape is not known"
+        if node.op == FROM_TENSOR:
+            shape = node.input(0).shape
+            fits = bool(shape.dims) if self.dynamic else bool(shape.static)
+            return TensorType(dtype, shape) if fits else unknown
+        dims, count = self._element_dims(node), known_array(node.input(1))
+        if dims is None or (count is not None and (count.size != 1 or int(count) < 1)):
+            return unknown
+        length = None if count is None else int(count)
+        if not self.dynamic and (length is None or not all(isinstance(dim, int) for dim in dims)):
+            return unknown
+        if any(not isinstance(dim, int) and self._operand_with(node, dim) is None for dim in dims):
+            return unknown
+        return TensorType(dtype, Shape([length, *dims]))
+
+    def _element_dims(self, node: Node) -> tuple[Any, ...] | None:
+        """Dimensions of an element of the list that `node` reserves: those it states, the rest of what is put in."""
+        stated = known_array(node.input(0))
+        shape = Shape(None)
+        if stated is not None and stated.ndim == 1:
+            shape = Shape([int(dim) if dim >= 0 else None for dim in stated])
+        if self.dynamic and not shape.is_static:
+            for other in self.nodes:
+                merged = shape.merged(other.input(2).shape) if other.op == SET_ITEM else None
+                shape = shape if merged is None else merged
+        return shape.dims
+
+    def _operand_with(self, node: Node, dim: Any) -> tuple[Value, int] | None:
+        """An operand of a loop that the list goes into, and which of its dimensions is `dim`, where that has a name."""
+        if not isinstance(dim, SymbolicDim):
+            return None
+        for site in self.variables.values():
+            for value in site.operands if site.node.graph is node.graph else ():
+                for axis, other in enumerate(value.shape.dims or ()):
+                    if other == dim and not value.dtype.is_handle and value.node.op not in (RESERVE, FROM_TENSOR):
+                        return value, axis
         return None
 
     def replace(self) -> None:
         """Turn the lists into tensors."""
+        makers = [node for node in self.nodes if node.op == RESERVE]
+        sizes = {} if self.type.shape.is_static else {node: self._sizes(node) for node in makers}
         for (_, place), site in self.variables.items():
             retype_variable(site, place, self.type)
         for node in self.nodes:
             producers = list(dict.fromkeys(node.predecessors()))
-            _READERS[node.op](node, self.type)
+            if node in sizes:
+                fill = TensorType(INT32, Shape([len(self.type.shape.dims or ())]))
+                zero = _zero(node, self.type.dtype)
+                become(node, "tf.Fill", [_packed(node, sizes[node], fill), zero],
+                       {"T": self.type.dtype, "index_type": INT32}, self.type)  # fmt: skip
+            else:
+                _READERS[node.op](node, self.type)
             node.extras = None
             if node.graph is not None:
                 remove_dead(node.graph, producers)
 
-
-def _made(node: Node) -> TensorType | str:
-    """What tensor stands for the list that `node` makes, or why none does."""
-    dtype = node.attrs.get("element_dtype")
-    if not isinstance(dtype, DType) or not (dtype.is_numeric or dtype.kind == "bool"):
-        return f"its elements are {dtype}"
-    if node.op == FROM_TENSOR:
-        static = node.input(0).shape.static
-        return TensorType(dtype, Shape(static)) if static else "its number of elements or their shape is not known"
-    shape, count = known_array(node.input(0)), known_array(node.input(1))
-    if shape is None or count is None or shape.ndim != 1 or (shape < 0).any() or count.size != 1 or int(count) < 1:
-        return "its number of elements or their shape is not known"
-    return TensorType(dtype, Shape([int(count), *(int(dim) for dim in shape)]))
+    def _sizes(self, node: Node) -> list[Value]:
+        """Scalars that are the dimensions of the tensor in place of the list that `node` reserves."""
+        dims = self._element_dims(node) or ()
+        sizes = [node.input(1)]
+        for place, dim in enumerate(dims):
+            found = self._operand_with(node, dim)
+            if found is None:
+                sizes.append(small_constant(node, dim, f"size_{place}"))
+            else:
+                sizes.append(_dimension(node, *found, place))
+        return sizes
 
 
 # Operators -----------------------------------------------------------------------------------------------------
@@ -188,18 +251,52 @@ def _pass_on(node: Node, type: TensorType) -> None:
 
 
 def _reshaped(node: Node, value: Value, dims: list[int], name: str) -> Value:
+    inputs = [value, small_constant(node, dims, f"{name}_shape")]
+    attrs: dict[str, object] = {"T": value.dtype, "Tshape": INT32}
+    return _made_before(node, "tf.Reshape", inputs, attrs, value.type.with_shape(Shape(dims)), name)
+
+
+def _made_before(
+    node: Node, op: str, inputs: list[Value], attrs: dict[str, object], type: TensorType, name: str
+) -> Value:
     assert node.graph is not None
     made = node.graph.create_node(
-        "tf.Reshape", [value, small_constant(node, dims, f"{name}_shape")], {"T": value.dtype, "Tshape": INT32},
-        name=f"{node.name}/{name}", types=[value.type.with_shape(Shape(dims))], before=node, device=node.device,
+        op, inputs, attrs, name=f"{node.name}/{name}", types=[type], before=node, device=node.device,
         origins=node.source_names,
     )  # fmt: skip
     return made.output
 
 
+def _dimension(node: Node, value: Value, axis: int, place: int) -> Value:
+    """Dimension `axis` of `value`, a scalar computed before `node`."""
+    rank = TensorType(INT32, Shape([value.shape.rank]))
+    shape = _made_before(node, "tf.Shape", [value], {"T": value.dtype, "out_type": INT32}, rank, f"shape_{place}")
+    inputs = [shape, small_constant(node, axis, f"axis_{place}"), small_constant(node, 0, f"zero_{place}")]
+    attrs: dict[str, object] = {"Tparams": INT32, "Tindices": INT32, "Taxis": INT32, "batch_dims": 0}
+    return _made_before(node, "tf.GatherV2", inputs, attrs, TensorType(INT32, SCALAR), f"size_{place}")
+
+
+def _packed(node: Node, scalars: list[Value], type: TensorType) -> Value:
+    return _made_before(node, "tf.Pack", scalars, {"T": INT32, "N": len(scalars), "axis": 0}, type, "dims")
+
+
+def _zero(node: Node, dtype: DType) -> Value:
+    """A zero of `dtype` before `node`."""
+    assert node.graph is not None
+    assert dtype.numpy is not None
+    zero = tensor(np.zeros((), dtype.numpy), dtype)
+    return hold(node.graph, zero, name=f"{node.name}/zero", before=node, origins=node.source_names)
+
+
 def _set_item(node: Node, type: TensorType) -> None:
     index = _reshaped(node, node.input(1), [1, 1], "index")
-    row = _reshaped(node, node.input(2), [1, *(type.shape.static or ())[1:]], "row")
+    static = type.shape.static
+    if static is not None:
+        row = _reshaped(node, node.input(2), [1, *static[1:]], "row")
+    else:
+        made = type.with_shape(Shape([1, *(type.shape.dims or (None,))[1:]]))
+        attrs: dict[str, object] = {"T": type.dtype, "Tdim": INT32}
+        row = _made_before(node, "tf.ExpandDims", [node.input(2), small_constant(node, 0, "axis")], attrs, made, "row")
     inputs = [node.input(0), index, row]
     become(node, "tf.TensorScatterUpdate", inputs, {"T": type.dtype, "Tindices": INT32}, type)
 

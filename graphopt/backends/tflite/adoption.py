@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from graphopt.ir.graph import Graph
+from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import PASS_THROUGH
 from graphopt.ir.model import Function, Model
-from graphopt.ir.value import Value
+from graphopt.ir.value import Node, Value
+from graphopt.passes.removal import is_removable
 
 INPUTS = frozenset({"tf.Placeholder", "tf.PlaceholderV2", "tf.PlaceholderWithDefault", "tf._Arg"})
 CONSTANT = "tf.Const"
@@ -38,6 +39,18 @@ def _passed_on(graph: Graph, value: Value) -> Value:
     while value.node.op in PASS_THROUGH and not value.is_input and value.node.input_count == 1:
         value = value.node.input(0)
     return value
+
+
+def drop_idle_targets(model: Model) -> None:
+    """Let functions run nothing for its effect that has none: what is left of variables that were read, say."""
+    for function in model.functions.values():
+        idle = {node: None for node in function.targets if all(_is_idle(needed) for needed in reachable([node]))}
+        function.control_outputs = {key: node for key, node in function.control_outputs.items() if node not in idle}
+        function.targets = [node for node in function.targets if node not in idle]
+
+
+def _is_idle(node: Node) -> bool:
+    return node.op in INPUTS or is_removable(node)
 
 
 def adopt(model: Model) -> None:
