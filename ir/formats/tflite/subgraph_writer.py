@@ -23,6 +23,7 @@ from graphopt.ir.formats.tflite.records import (
 from graphopt.ir.formats.tflite.schema import numbers
 from graphopt.ir.formats.tflite.subgraph_reader import CUSTOM, detail_indices
 from graphopt.ir.graph import Graph
+from graphopt.ir.ops.tflite_versions import version_of
 from graphopt.ir.tensors import FileTensor, Tensor
 from graphopt.ir.types import Quantization, Shape
 from graphopt.ir.value import Node, Value
@@ -43,6 +44,9 @@ class Numbers(Protocol):
 
     def code(self, record: CodeRecord | None, builtin: int, custom: bytes | None, version: int) -> int:
         """The number of an operator code."""
+
+    def new_code(self, builtin: int, version: int) -> int:
+        """The number of an operator code for operators that no file had: one for all of a kind."""
 
     def function(self, name: str) -> int:
         """The number of a function's subgraph."""
@@ -170,8 +174,38 @@ class SubgraphWriter:
         custom = node.attrs.get("custom_code")
         if builtin == CUSTOM and record is None and not custom:
             raise self._refusal(node, "is a custom operator without a custom_code")
-        version = node.attrs.get("_version", 1)
+        if (record is None or record.raw is None) and builtin != CUSTOM and "_version" not in node.attrs:
+            return self.numbers.new_code(builtin, version_of(node))
+        version = self._version(node, record)
         return self.numbers.code(record.code if record is not None else None, builtin, custom, version)
+
+    def _version(self, node: Node, record: NodeRecord | None) -> int:
+        """What the node says, and for an operator that was read and changed since no less than it needs by now."""
+        version: int = node.attrs.get("_version", 1)
+        if record is None or record.raw is None or node.op_type == "CUSTOM":
+            return version
+        needed = version_of(node)
+        return needed if needed > version and self._is_changed(node, record.raw) else version
+
+    def _is_changed(self, node: Node, raw: Fields) -> bool:
+        """Types, number of inputs or options are not those that were read."""
+        operands = [*node.inputs, *node.outputs]
+        records = [None if value is None else tensor_record(value.node, value.index) for value in operands]
+        if len(node.inputs) != len(raw.get("inputs", ())) or len(node.outputs) > len(raw.get("outputs", ())) + len(
+            raw.get("intermediates", ())
+        ):
+            return True
+        for value, record in zip(operands, records, strict=True):
+            if value is not None and (record is None or record.type != value.type):
+                return True
+        fields: Fields = {}
+        self._add_options(node, node.op_type, raw, fields)
+        return any(
+            raw.get(key, {}).get(name) != item
+            for key in _OPTIONS
+            for name, item in fields.get(key, {}).items()
+            if isinstance(item, (int, float)) and not name.endswith("subgraph_index")
+        )
 
     def _add_options(self, node: Node, name: str, raw: Fields, fields: Fields) -> None:
         union, number = options_of(name)

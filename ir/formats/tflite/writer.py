@@ -62,6 +62,7 @@ class _Writer:
         self.codes: list[Fields] = []
         self.code_numbers: dict[int, int] = {}
         self.code_keys: dict[tuple[int, bytes | None, int], int] = {}
+        self.new_codes: dict[int, int] = {}  # builtin operator -> number of the code of those that no file had
         self.used: dict[int, None] = {}
         self.used_codes: dict[int, None] = {}
 
@@ -101,14 +102,31 @@ class _Writer:
         if number is None:
             number = self.code_keys.setdefault((builtin, custom, version), len(self.codes))
         if number == len(self.codes):
-            self.codes.append(
-                {
-                    "deprecated_builtin_code": min(builtin, _DEPRECATED_LIMIT), "builtin_code": builtin,
-                    "custom_code": custom, "version": version,
-                }
-            )  # fmt: skip
+            self._add_code(builtin, custom, version)
         self.used_codes[number] = None
         return number
+
+    def new_code(self, builtin: int, version: int) -> int:
+        """The number of the operator code that operators of a kind share, with the highest version any of them needs.
+
+        One that was read serves too, where it is of that very version.
+        """
+        number = self.code_keys.get((builtin, None, version))
+        if number is None:
+            number = self.new_codes.setdefault(builtin, len(self.codes))
+            if number == len(self.codes):
+                self._add_code(builtin, None, version)
+            self.codes[number]["version"] = max(version, self.codes[number]["version"])
+        self.used_codes[number] = None
+        return number
+
+    def _add_code(self, builtin: int, custom: bytes | None, version: int) -> None:
+        self.codes.append(
+            {
+                "deprecated_builtin_code": min(builtin, _DEPRECATED_LIMIT), "builtin_code": builtin,
+                "custom_code": custom, "version": version,
+            }
+        )  # fmt: skip
 
     def function(self, name: str) -> int:
         """The number of a function's subgraph. Raises `UnsupportedError` for one that is not there."""
