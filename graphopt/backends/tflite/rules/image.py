@@ -1,0 +1,134 @@
+"""Images resized, cut into patches, and dilated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.backends.legalization import Array, Lowering, shaped
+from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape
+from graphopt.backends.tflite.rules.resampling import kernel_weights
+from graphopt.backends.tflite.rules.windows import as_before, as_float32
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir.ops import find
+from graphopt.ir.types import FLOAT32
+from graphopt.ir.value import Value
+
+LARGEST = 1 << 20  # elements of a kernel that only moves elements
+
+
+@RULES.legalize("tf.ResizeBilinear")
+def resize_bilinear(op: Lowering) -> Value:
+    """Bilinear interpolation, with aligned corners or the centres of pixels at halves; integers become float32."""
+    x = op.input(0)
+    if x.dtype is not FLOAT32:
+        x = op.source("tf.Cast", x, name=f"{op.node.name}/cast", DstT=FLOAT32)
+    return op.emit(
+        "RESIZE_BILINEAR", x, op.input(1), align_corners=op.attr("align_corners"),
+        half_pixel_centers=op.attr("half_pixel_centers"),
+    )  # fmt: skip
+
+
+@RULES.legalize("tf.ResizeNearestNeighbor")
+def resize_nearest(op: Lowering) -> Value:
+    """The nearest pixel, with aligned corners or the centres of pixels at halves."""
+    return op.emit(
+        "RESIZE_NEAREST_NEIGHBOR", op.input(0), op.input(1), align_corners=op.attr("align_corners"),
+        half_pixel_centers=op.attr("half_pixel_centers"),
+    )  # fmt: skip
+
+
+@RULES.legalize("tf.ResizeBicubic", "tf.ResizeArea")
+def resize_by_weights(op: Lowering) -> Value:
+    """Bicubic and area interpolation of images of known size: products with the weights of rows and of columns."""
+    _, height, width, _ = _image_dims(op)
+    sizes = op.constant_input(1, "the size")
+    operator = find(op.node.op)
+    if operator is None or operator.evaluate is None:
+        op.refuse("how it interpolates is not known")
+    attrs, weights = {**op.attrs, "T": FLOAT32}, []
+    for source, wanted in ((height, int(sizes[0])), (width, int(sizes[1]))):
+        lines = np.eye(source, dtype=np.float32).reshape(1, source, 1, source)
+        made = operator.evaluate(attrs, lines, np.array([wanted, 1], np.int32))
+        weights.append(np.asarray(made, np.float32).reshape(wanted, source))
+    return _resampled(op, weights[0], weights[1])
+
+
+@RULES.legalize("tf.ScaleAndTranslate")
+def scale_and_translate(op: Lowering) -> Value:
+    """Any of the resampling kernels, smoothing or not, for images of known size."""
+    _, height, width, _ = _image_dims(op)
+    size, scale, shift = (op.constant_input(place, what) for place, what in ((1, "the size"), (2, "the scale"),
+                                                                            (3, "the translation")))  # fmt: skip
+    weights = []
+    for axis, source in enumerate((height, width)):
+        made = kernel_weights(
+            op.text("kernel_type"), source, int(size[axis]), scale[axis], shift[axis], op.attr("antialias")
+        )
+        if made is None:
+            op.refuse(f"its kernel '{op.text('kernel_type')}' is not known")
+        weights.append(made)
+    return _resampled(op, weights[0], weights[1])
+
+
+def _image_dims(op: Lowering) -> tuple[object, int, int, int]:
+    dims = op.input(0).shape.dims
+    if dims is None or len(dims) != 4:
+        op.refuse("the rank of the images is not known", "give the inputs shapes (set-shapes)")
+    batch, height, width, channels = dims
+    if not isinstance(height, int) or not isinstance(width, int) or not isinstance(channels, int):
+        op.refuse(f"the size of the images, {op.input(0).shape}, is not known", "give the inputs shapes (set-shapes)")
+    return batch, height, width, channels
+
+
+def _resampled(op: Lowering, rows: Array, columns: Array) -> Value:
+    """Images times weights of rows `[rows, height]` and of columns `[columns, width]`."""
+    x = op.input(0)
+    if x.dtype is not FLOAT32:
+        x = op.source("tf.Cast", x, name=f"{op.node.name}/cast", DstT=FLOAT32)
+    batch, _, width, channels = _image_dims(op)
+    count = batch if isinstance(batch, int) else None
+    name, height = op.node.name, len(rows)
+    lines = reshape(op, x, (count, rows.shape[1], width * channels), "lines")
+    lines = op.emit(
+        "BATCH_MATMUL", op.constant(rows, name=f"{name}/rows"), lines, adj_x=False, adj_y=False,
+        type=shaped(FLOAT32, (count, height, width * channels)), name=f"{name}/vertical",
+    )  # fmt: skip
+    every = None if count is None else count * height
+    points = reshape(op, lines, (every, width, channels), "points")
+    points = op.emit(
+        "BATCH_MATMUL", op.constant(columns, name=f"{name}/columns"), points, adj_x=False, adj_y=False,
+        type=shaped(FLOAT32, (every, len(columns), channels)), name=f"{name}/horizontal",
+    )  # fmt: skip
+    shape = op.integers([-1 if count is None else count, height, len(columns), channels], name=f"{name}/shape")
+    return op.emit("RESHAPE", points, shape)
+
+
+@RULES.legalize("tf.CropAndResize")
+def crop_and_resize(op: Lowering) -> Value:
+    """Crops are not lowered."""
+    op.refuse(
+        "no builtin operator resizes boxes that are computed",
+        "resize whole images instead, or keep it as a Flex operator (--allow-flex)",
+    )
+
+
+@RULES.legalize("tf.ExtractImagePatches")
+def patches(op: Lowering) -> Value:
+    """Patches side by side are blocks that become channels; others a convolution that only moves elements."""
+    _, height, width, channels = _image_dims(op)
+    sizes, strides, rates = op.attr("ksizes")[1:3], op.attr("strides")[1:3], op.attr("rates")[1:3]
+    block, whole = sizes[0], height % sizes[0] == width % sizes[1] == 0
+    if sizes == strides and rates == (1, 1) and sizes[0] == sizes[1] and block > 1 and whole:
+        return op.emit("SPACE_TO_DEPTH", op.input(0), block_size=block)
+    count = sizes[0] * sizes[1] * channels
+    if count * count > LARGEST:
+        op.refuse(f"its patches of {count} elements are too large to be moved by a convolution")
+    x = as_float32(op, op.input(0))
+    taps = np.eye(count, dtype=np.float32).reshape(count, *sizes, channels)
+    made = op.emit(
+        "CONV_2D", x, op.constant(taps, name=f"{op.node.name}/taps"),
+        op.constant(np.zeros(count, np.float32), name=f"{op.node.name}/bias"), padding=op.attr("padding"),
+        stride_h=strides[0], stride_w=strides[1], dilation_hfactor=rates[0], dilation_wfactor=rates[1],
+        fused_activation_function=NO_ACTIVATION, type=shaped(FLOAT32, op.type.shape.dims or (None,) * 4),
+    )  # fmt: skip
+    return as_before(op, made)

@@ -1,0 +1,75 @@
+"""Weights of TensorFlow's resampling kernels, as `ScaleAndTranslate` computes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from graphopt.backends.legalization import Array
+
+Kernel = Callable[[Array], Array]
+
+
+def _lanczos(radius: float) -> Kernel:
+    def weigh(x: Array) -> Array:
+        inside = np.sinc(x) * np.sinc(x / radius)
+        return np.where(x > radius, 0.0, inside)
+
+    return weigh
+
+
+def _gaussian(x: Array) -> Array:
+    return np.where(x >= 1.5, 0.0, np.exp(-x * x / (2.0 * 0.5 * 0.5)))
+
+
+def _box(x: Array) -> Array:
+    return np.where(x < 0.5, 1.0, np.where(x == 0.5, 0.5, 0.0))
+
+
+def _triangle(x: Array) -> Array:
+    return np.maximum(1.0 - x, 0.0)
+
+
+def _keys(x: Array) -> Array:
+    near, far = ((1.5 * x - 2.5) * x) * x + 1.0, ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return np.where(x >= 2.0, 0.0, np.where(x >= 1.0, far, near))
+
+
+def _mitchell(x: Array) -> Array:
+    near = (((7.0 / 6.0) * x - 2.0) * x) * x + 8.0 / 9.0
+    far = (((-7.0 / 18.0) * x + 2.0) * x - 10.0 / 3.0) * x + 16.0 / 9.0
+    return np.where(x >= 2.0, 0.0, np.where(x >= 1.0, far, near))
+
+
+# name -> radius and kernel, a function of the distance
+KERNELS: dict[str, tuple[float, Kernel]] = {
+    "lanczos1": (1.0, _lanczos(1.0)), "lanczos3": (3.0, _lanczos(3.0)), "lanczos5": (5.0, _lanczos(5.0)),
+    "gaussian": (1.5, _gaussian), "box": (1.0, _box), "triangle": (1.0, _triangle), "keyscubic": (2.0, _keys),
+    "mitchellcubic": (2.0, _mitchell),
+}  # fmt: skip
+
+
+def kernel_weights(name: str, source: int, wanted: int, scale: float, shift: float, smooth: bool) -> Array | None:
+    """Weights `[wanted, source]` of a line of pixels for each pixel of the result; None for no kernel of this name.
+
+    A result beyond the source has no weights at all; the others' sum to one.
+    """
+    if name not in KERNELS:
+        return None
+    radius, kernel = KERNELS[name]
+    inverse = 1.0 / float(scale)
+    width = max(inverse, 1.0) if smooth else 1.0
+    weights = np.zeros((wanted, source), np.float32)
+    for place in range(wanted):
+        centre = (place + 0.5) * inverse - float(shift) * inverse
+        if not 0.0 <= centre <= source:
+            continue
+        first = max(0, math.ceil(centre - radius * width - 0.5))
+        last = min(source - 1, math.floor(centre + radius * width - 0.5))
+        found = kernel(np.abs(np.arange(first, last + 1) + 0.5 - centre) / width)
+        total = found.sum()
+        if abs(total) > 1000.0 * np.finfo(np.float32).tiny:
+            weights[place, first : last + 1] = found / total
+    return weights
