@@ -12,15 +12,17 @@ INPUTS = frozenset({"tf.Placeholder", "tf.PlaceholderV2", "tf.PlaceholderWithDef
 CONSTANT = "tf.Const"
 IDLE = frozenset({"tf.NoOp", "tf._Retval"})
 ADOPTED = frozenset({*INPUTS, CONSTANT, *IDLE})
+_SEVERAL = "tf.IdentityN"
+_IDENTITIES = frozenset({*PASS_THROUGH, _SEVERAL})
 
 
 def plain_outputs(model: Model) -> None:
     """Let outputs that pass something on be what they pass on, under their own names where that had no other use."""
     for graph in model.graphs:
-        outputs = [_passed_on(graph, value) for value in graph.outputs]
+        outputs = [_passed_on(value) for value in graph.outputs]
         if all(old is new for old, new in zip(graph.outputs, outputs, strict=True)):
             continue
-        identities = [value.node for value in graph.outputs if value.node.op in PASS_THROUGH]
+        identities = dict.fromkeys(value.node for value in graph.outputs if value.node.op in _IDENTITIES)
         merged = list(dict.fromkeys(outputs))
         for signature in model.signatures.values():
             if signature.graph is graph and not isinstance(graph, Function):
@@ -30,14 +32,16 @@ def plain_outputs(model: Model) -> None:
             if node.graph is graph and not node.has_uses:
                 name, producer = node.name, node.input(0)
                 graph.remove(node)
+                if node.op == _SEVERAL:
+                    continue
                 if producer.index == 0 and not producer.is_input and len(producer.node.outputs) == 1:
                     producer.node.origins = tuple(dict.fromkeys((*producer.node.source_names, name)))
                     graph.rename(producer.node, name)
 
 
-def _passed_on(graph: Graph, value: Value) -> Value:
-    while value.node.op in PASS_THROUGH and not value.is_input and value.node.input_count == 1:
-        value = value.node.input(0)
+def _passed_on(value: Value) -> Value:
+    while value.node.op in _IDENTITIES and not value.is_input and value.index < value.node.input_count:
+        value = value.node.input(value.index)
     return value
 
 

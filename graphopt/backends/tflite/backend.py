@@ -68,6 +68,7 @@ class TFLiteBackend:
         plain_outputs(part)
         legalize = Legalize(options)
         _run(legalize, part, report)
+        plain_outputs(part)
         pass_through(part, options)
         findings += leftovers(part, legalize.refusals, options)
 

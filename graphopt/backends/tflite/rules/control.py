@@ -80,3 +80,9 @@ def _check_interface(op: Lowering, function: Function, given: tuple[Value | None
     for left, right in (*zip(given, function.inputs, strict=True), *zip(results, function.outputs, strict=True)):
         if left is not None and left.dtype is not right.dtype:
             op.refuse(f"'{left.name}' is {left.dtype.name} where '{function.name}' has {right.dtype.name}")
+
+
+@RULES.legalize("tf.IdentityN")
+def identities(op: Lowering) -> Replacement:
+    """Identities are what they pass on."""
+    return op.inputs
