@@ -28,6 +28,8 @@ _EXPORTS = {
     "inspect": "graphopt.inspection",
     "check": "graphopt.lowering",
     "lower": "graphopt.lowering",
+    "quantize": "graphopt.quantization",
+    "Quantized": "graphopt.quantization",
     "random_inputs": "graphopt.samples",
     "read_samples": "graphopt.samples",
     "VerificationReport": "graphopt.verification",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
         parse_pipeline,
         register_pass,
     )
+    from graphopt.quantization import Quantized, quantize
     from graphopt.samples import random_inputs, read_samples
     from graphopt.verification import VerificationReport, verify
 
@@ -94,6 +97,7 @@ __all__ = [
     "Pass",
     "PassContext",
     "PassManager",
+    "Quantized",
     "Result",
     "RewritePass",
     "Rule",
@@ -112,6 +116,7 @@ __all__ = [
     "lower",
     "optimize",
     "parse_pipeline",
+    "quantize",
     "random_inputs",
     "read_samples",
     "register_pass",

@@ -29,7 +29,8 @@ class Operands(NamedTuple):
 
 def with_ranges(chosen: Chosen, range_of: RangeOf) -> tuple[dict[Node, Scheme], Scales, dict[Node, str]]:
     """Those of `chosen` all of whose activations have known ranges, their scales, and why the others are left out."""
-    kept, left = dict(chosen), {}
+    kept = dict(chosen)
+    left: dict[Node, str] = {}
     while True:
         scales = Scales(kept, range_of)
         lacking = {node: name for node in kept if (name := _without_range(node, scales))}

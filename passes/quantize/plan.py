@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model
-from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType
-from graphopt.ir.value import Node
+from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType, Quantization, TensorType
+from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.kernels import HYBRID, KERNELS, PER_TENSOR
 from graphopt.passes.quantize.matching import RecipeMatcher
 from graphopt.passes.quantize.recipe import OperatorRecipe, Recipe
@@ -17,9 +17,11 @@ from graphopt.passes.quantize.scales import activations
 from graphopt.passes.quantize.schemes import INT4_WEIGHT, INT8_ACTIVATION, INT8_WEIGHT, INT16_ACTIVATION, Scheme
 from graphopt.passes.quantize.weights import WeightSpec
 
-Supports = Callable[[str, tuple[DType | None, ...], tuple[DType, ...], Mapping[str, Any]], str | None]
-"""What a target's kernel says of element types: None if it takes them, the reason otherwise."""
+Types = tuple[TensorType | None, ...]
+Supports = Callable[[str, Types, Types, Mapping[str, Any]], str | None]
+"""What a target's kernel (`CONV_2D`) says of types: None if it takes them, the reason otherwise."""
 PASSIVE = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "tfl.QUANTIZE", "tfl.DEQUANTIZE"})
+_SOME = Quantization((1.0,), (0,))  # kernels ask whether there is one
 SYMMETRIC_INT8 = Scheme(INT8, symmetric=True, narrow=False)
 
 
@@ -140,23 +142,29 @@ def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
     bias = node.inputs[kernel.bias] if kernel.bias is not None and kernel.bias < node.input_count else None
     if bias is not None and known_tensor(bias) is None:
         return Decision("float", f"its bias '{bias.name}' is no constant", recipe)
-    reason = supports(node.op, *_types(node, scheme, specs), node.attrs)
+    reason = supports(node.op_type, *_types(node, scheme, specs), node.attrs)
     if reason is not None:
         return Decision("float", reason, recipe)
     return Decision(recipe.mode, f"a kernel for {scheme.dtype.name}", recipe, scheme, specs)
 
 
-def _types(
-    node: Node, scheme: Scheme, specs: Mapping[int, WeightSpec]
-) -> tuple[tuple[DType | None, ...], tuple[DType, ...]]:
-    """Element types of inputs and outputs once the node computes with integers."""
+def _types(node: Node, scheme: Scheme, specs: Mapping[int, WeightSpec]) -> tuple[Types, Types]:
+    """Types of inputs and outputs once the node computes with integers."""
     kernel = KERNELS[node.op]
     read = dict.fromkeys(activations(node), scheme.dtype)
     read.update((index, spec.scheme.dtype) for index, spec in specs.items())
     if kernel.bias is not None:
         read[kernel.bias] = INT64 if scheme.dtype is INT16 else INT32
-    inputs = tuple(None if value is None else read.get(index, value.dtype) for index, value in enumerate(node.inputs))
-    return inputs, tuple(scheme.dtype if value.dtype is FLOAT32 else value.dtype for value in node.outputs)
+    inputs = tuple(
+        None if value is None else _integer(value, read[index]) if index in read else value.type
+        for index, value in enumerate(node.inputs)
+    )
+    outputs = (_integer(value, scheme.dtype) if value.dtype is FLOAT32 else value.type for value in node.outputs)
+    return inputs, tuple(outputs)
+
+
+def _integer(value: Value, dtype: DType) -> TensorType:
+    return TensorType(dtype, value.shape, _SOME)
 
 
 def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> WeightSpec:

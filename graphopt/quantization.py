@@ -1,0 +1,144 @@
+"""Quantizing a model: from a float `.tflite`, or from a TensorFlow model that is lowered first."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from graphopt.discovery import Names
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.model import Model
+from graphopt.passes.quantize.plan import Plan, Supports, make_plan
+from graphopt.passes.quantize.quantize import quantize_model
+from graphopt.passes.quantize.recipe import MODES, PRESETS, Recipe, load_recipe, preset
+from graphopt.passes.quantize.statistics import Statistics
+
+if TYPE_CHECKING:
+    from graphopt.samples import Samples
+
+PROFILES = ("litert", "micro", "integer")
+INTEGER = "integer"
+
+
+@dataclass
+class Quantized:
+    """A quantized model, what was decided for each operator, the statistics used, and notes for the user."""
+
+    model: Model
+    plan: Plan
+    statistics: Statistics | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def quantize(
+    source: Any,
+    recipe: Recipe | str | os.PathLike[str] = "int8",
+    *,
+    data: Samples | str | os.PathLike[str] | None = None,
+    calibration: Statistics | str | os.PathLike[str] | None = None,
+    input_type: str | None = None,
+    output_type: str | None = None,
+    profile: str = "litert",
+    inputs: Names = None,
+    outputs: Names = None,
+) -> Quantized:
+    """Quantize a copy of the model that `source` holds, for LiteRT.
+
+    `source` is a float `.tflite`, or whatever `lower` takes to TFLite. `recipe` is a mode (`int8`, `int16x8`,
+    `dynamic`, `weight-only`, `float16`), a `Recipe`, or the path of one. Modes that quantize activations ahead of time
+    need `calibration`, statistics or a file of them, or `data` to gather them from: the path of an `.npz`, or samples.
+    `input_type` and `output_type` (float32, int8, uint8, int16) overrule the recipe's. `profile` names the kernels
+    that the model must run on.
+
+    Raises `UsageError` for what is missing or unknown, `UnsupportedError` where the model cannot be lowered.
+    """
+    chosen = with_types(read_recipe(recipe), input_type, output_type)
+    supports = kernels_of(profile)
+    model, notes = tflite_model(source, inputs, outputs)
+    statistics = _statistics(model, chosen, data, calibration)
+    plan = quantize_model(model, chosen, statistics, supports)
+    if profile == INTEGER:
+        _refuse_floats(plan)
+    return Quantized(model, plan, statistics, [*notes, *plan.notes])
+
+
+def plan_of(source: Any, recipe: Recipe | str | os.PathLike[str] = "int8", *, profile: str = "litert") -> Plan:
+    """What `quantize` would decide for each operator, without statistics and without changing anything."""
+    model, _ = tflite_model(source, None, None)
+    return make_plan(model, read_recipe(recipe), kernels_of(profile))
+
+
+def read_recipe(recipe: Recipe | str | os.PathLike[str]) -> Recipe:
+    """A recipe as it is, that of a mode, or that in a file. Raises `UsageError` for a name that is none of them."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    name = os.fspath(recipe)
+    if name in PRESETS:
+        return preset(name)
+    if name.endswith(".json") or os.path.isfile(name):
+        return load_recipe(name)
+    raise UsageError(f"'{printable(name)}' is neither a mode ({', '.join(MODES[1:])}) nor the path of a recipe")
+
+
+def with_types(recipe: Recipe, input_type: str | None, output_type: str | None) -> Recipe:
+    """The recipe with other types at the model's borders. Raises `UsageError` for a type that cannot be one."""
+    import msgspec
+
+    for given in (input_type, output_type):
+        if given not in (None, "float32", "int8", "uint8", "int16"):
+            raise UsageError(f"a model's inputs and outputs are float32, int8, uint8 or int16, not {printable(given)}")
+    changes = {"input_type": input_type, "output_type": output_type}
+    return msgspec.structs.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def kernels_of(profile: str) -> Supports:
+    """What the kernels of a target profile take. Raises `UsageError` for an unknown one."""
+    if profile not in PROFILES:
+        raise UsageError(f"there is no profile '{printable(profile)}'; there are {', '.join(PROFILES)}")
+    from graphopt.backends.tflite.profiles import PROFILE_KERNELS
+
+    return PROFILE_KERNELS[profile]
+
+
+def tflite_model(source: Any, inputs: Names, outputs: Names) -> tuple[Model, list[str]]:
+    """A copy of the model in TFLite's dialect, lowered where it is TensorFlow's; and notes."""
+    from graphopt import sources
+
+    model = sources.read(source, inputs=inputs, outputs=outputs).model
+    if model.format == "tflite":
+        return model, []
+    from graphopt.backends.base import find_backend
+
+    lowered = find_backend("tflite").lower(model)
+    return lowered.model, lowered.notes
+
+
+def _refuse_floats(plan: Plan) -> None:
+    """Raise `UnloweredError` naming the operators that would compute with floats."""
+    from graphopt.backends.base import Finding, UnloweredError
+
+    findings = [
+        Finding(node.name, node.op, node.source_names, decision.reason, "quantize it, or choose another profile")
+        for node, decision in plan.decisions.items()
+        if decision.activation is None and any(value.dtype.is_float for value in node.outputs)
+    ]
+    if findings:
+        raise UnloweredError("the profile 'integer'", findings)
+
+
+def _statistics(model: Model, recipe: Recipe, data: Any, calibration: Any) -> Statistics | None:
+    if isinstance(calibration, Statistics):
+        return calibration
+    if calibration is not None:
+        from graphopt.passes.quantize.statistics_file import load_statistics
+
+        return load_statistics(calibration)
+    if not recipe.needs_statistics:
+        return None
+    if data is None:
+        raise UsageError("the recipe quantizes activations ahead of time: give data, or statistics (calibrate)")
+    from graphopt.calibration import calibrate
+
+    methods = recipe.range_methods
+    return calibrate(model, data, method=methods[0] if methods else "minmax")
