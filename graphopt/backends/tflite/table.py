@@ -22,7 +22,9 @@ RULES = RuleTable("tfl", supported)
 
 # Modules with rules, in the order in which they are tried.
 FAMILIES = (
+    "activations",
     "elementwise",
+    "composed",
     "convolution",
     "transposed_convolution",
     "pooling",
@@ -30,6 +32,7 @@ FAMILIES = (
     "image",
     "matmul",
     "control",
+    "rows",
     "array",
 )
 

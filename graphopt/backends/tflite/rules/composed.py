@@ -1,0 +1,215 @@
+"""Functions of single elements that LiteRT has no kernel for, computed by those that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.kernels import scalar, step
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir.types import BOOL
+from graphopt.ir.value import Value
+
+# Selu's constants, from "Self-Normalizing Neural Networks" (Klambauer et al., 2017).
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+# Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26: off by no more than 1.5e-7.
+ERF_P = 0.3275911
+ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+
+
+class Terms:
+    """Writes formulas: operators of TensorFlow on values and numbers."""
+
+    __slots__ = ("op",)
+
+    def __init__(self, op: Lowering):
+        self.op = op
+
+    def __call__(self, kind: str, *operands: Value | float) -> Value:
+        like = next(operand for operand in operands if isinstance(operand, Value) and operand.dtype is not BOOL)
+        values = (item if isinstance(item, Value) else scalar(self.op, item, like) for item in operands)
+        return step(self.op, kind, *values)
+
+
+def _softplus(f: Terms, x: Value) -> Value:
+    tail = f("Log", f("AddV2", f("Exp", f("Neg", f("Abs", x))), 1))
+    return f("AddV2", f("Relu", x), tail)
+
+
+def _expm1(f: Terms, x: Value) -> Value:
+    """ELU's kernel is exact near zero: below zero it is the function, above its mirror image is."""
+    above = f("Relu", x)
+    mirrored = f("Mul", f("Elu", f("Neg", above)), f("Exp", above))
+    return f("Sub", f("Elu", f("Minimum", x, 0)), mirrored)
+
+
+def _selu(f: Terms, x: Value) -> Value:
+    below = f("Mul", f("Elu", f("Minimum", x, 0)), SELU_ALPHA * SELU_SCALE)
+    return f("AddV2", f("Mul", f("Relu", x), SELU_SCALE), below)
+
+
+def _erfc_of_positive(f: Terms, x: Value) -> Value:
+    t = f("Reciprocal", f("AddV2", f("Mul", x, ERF_P), 1))
+    total = f("Mul", t, ERF[0])
+    for factor in ERF[1:]:
+        total = f("Mul", f("AddV2", total, factor), t)
+    return f("Mul", total, f("Exp", f("Neg", f("Square", x))))
+
+
+def _erf(f: Terms, x: Value) -> Value:
+    return f("Mul", f("Sub", 1, _erfc_of_positive(f, f("Abs", x))), f("Sign", x))
+
+
+def _asinh(f: Terms, x: Value) -> Value:
+    size = f("Abs", x)
+    return f("Mul", f("Log", f("AddV2", size, f("Sqrt", f("AddV2", f("Square", size), 1)))), f("Sign", x))
+
+
+FORMULAS: dict[str, Callable[[Terms, Value], Value]] = {
+    "tf.Softplus": _softplus,
+    "tf.Softsign": lambda f, x: f("RealDiv", x, f("AddV2", f("Abs", x), 1)),
+    "tf.Selu": _selu,
+    "tf.Expm1": _expm1,
+    "tf.Log1p": lambda f, x: f("Log", f("AddV2", x, 1)),
+    "tf.Reciprocal": lambda f, x: f("RealDiv", 1, x),
+    "tf.Inv": lambda f, x: f("RealDiv", 1, x),
+    "tf.Erf": _erf,
+    "tf.Erfc": lambda f, x: f("Sub", 1, _erf(f, x)),
+    "tf.Tan": lambda f, x: f("RealDiv", f("Sin", x), f("Cos", x)),
+    "tf.Asin": lambda f, x: f("Atan2", x, f("Sqrt", f("Sub", 1, f("Square", x)))),
+    "tf.Acos": lambda f, x: f("Atan2", f("Sqrt", f("Sub", 1, f("Square", x))), x),
+    "tf.Atan": lambda f, x: f("Atan2", x, f("AddV2", f("ZerosLike", x), 1)),
+    "tf.Sinh": lambda f, x: f("Mul", f("Sub", f("Exp", x), f("Exp", f("Neg", x))), 0.5),
+    "tf.Cosh": lambda f, x: f("Mul", f("AddV2", f("Exp", x), f("Exp", f("Neg", x))), 0.5),
+    "tf.Asinh": _asinh,
+    "tf.Acosh": lambda f, x: f("Log", f("AddV2", x, f("Sqrt", f("Sub", f("Square", x), 1)))),
+    "tf.Atanh": lambda f, x: f("Mul", f("Log", f("RealDiv", f("AddV2", x, 1), f("Sub", 1, x))), 0.5),
+    "tf.IsNan": lambda f, x: f("NotEqual", x, x),
+    "tf.IsInf": lambda f, x: f("Equal", f("Abs", x), np.inf),
+    "tf.IsFinite": lambda f, x: f("Less", f("Abs", x), np.inf),
+    "tf.Angle": lambda f, x: f("Atan2", f("Imag", x), f("Real", x)),
+}
+# Where the first operand is zero, so is the product or quotient, whatever the second.
+SHIELDED = {"tf.Xdivy": ("RealDiv", None), "tf.Xlogy": ("Mul", "Log"), "tf.Xlog1py": ("Mul", "Log1p")}
+FORMULAS_OF_TWO: dict[str, Callable[[Terms, Value, Value], Value]] = {
+    "tf.Mod": lambda f, x, y: f("TruncateMod", x, y),
+    "tf.SigmoidGrad": lambda f, y, dy: f("Mul", dy, f("Mul", y, f("Sub", 1, y))),
+    "tf.TanhGrad": lambda f, y, dy: f("Mul", dy, f("Sub", 1, f("Square", y))),
+}
+
+
+@RULES.legalize(*FORMULAS)
+def formula(op: Lowering) -> Value:
+    """Functions that are written with others, stable where the plain formula overflows or cancels."""
+    return FORMULAS[op.node.op](Terms(op), op.input(0))
+
+
+@RULES.legalize(*FORMULAS_OF_TWO)
+def formula_of_two(op: Lowering) -> Value:
+    """Functions of two operands that are written with others."""
+    return FORMULAS_OF_TWO[op.node.op](Terms(op), op.input(0), op.input(1))
+
+
+@RULES.legalize("tf.Relu", "tf.Relu6")
+def rectified_integers(op: Lowering) -> Value:
+    """Rectified integers: the larger of a number and zero, and the smaller of that and six."""
+    f = Terms(op)
+    value = f("Maximum", op.input(0), 0)
+    return value if op.node.op == "tf.Relu" else f("Minimum", value, 6)
+
+
+@RULES.legalize("tf.Abs")
+def absolute_integers(op: Lowering) -> Value:
+    """The larger of a number and its opposite, for integers that LiteRT's kernel does not take."""
+    if op.type.dtype.kind == "uint":
+        return op.input(0)
+    if op.type.dtype.kind != "int":
+        op.refuse(f"LiteRT takes no absolute values of {op.type.dtype.name}", "build it in float32")
+    f = Terms(op)
+    return f("Maximum", op.input(0), f("Neg", op.input(0)))
+
+
+@RULES.legalize("tf.Square", "tf.SquaredDifference")
+def integer_square(op: Lowering) -> Value:
+    """A product with itself, where LiteRT has no kernel for squares."""
+    if not op.type.dtype.is_integer and op.type.dtype.kind != "complex":
+        op.refuse(f"LiteRT takes no squares of {op.type.dtype.name}", "build it in float32")
+    f = Terms(op)
+    value = op.input(0) if op.node.op == "tf.Square" else f("Sub", op.input(0), op.input(1))
+    return f("Mul", value, value)
+
+
+@RULES.legalize("tf.Sign")
+def integer_sign(op: Lowering) -> Value:
+    """One for what is above zero, less one for what is below."""
+    if not op.type.dtype.is_integer:
+        op.refuse(f"LiteRT takes no signs of {op.type.dtype.name}", "build it in float32")
+    f, value = Terms(op), op.input(0)
+    above, below = (_as(f, f(kind, value, 0), value) for kind in ("Greater", "Less"))
+    return f("Sub", above, below)
+
+
+@RULES.legalize("tf.DivNoNan", "tf.MulNoNan")
+def zero_for_zero(op: Lowering) -> Value:
+    """A quotient or product that is zero wherever the second operand is."""
+    f, (x, y) = Terms(op), op.inputs
+    made = f("RealDiv" if op.node.op == "tf.DivNoNan" else "Mul", x, y)
+    return f("SelectV2", f("Equal", y, 0), scalar(op, 0, y), made)
+
+
+@RULES.legalize(*SHIELDED)
+def shielded(op: Lowering) -> Value:
+    """A product or quotient that is zero wherever the first operand is."""
+    f, (x, y) = Terms(op), op.inputs
+    kind, function = SHIELDED[op.node.op]
+    made = f(kind, x, f(function, y) if function else y)
+    return f("SelectV2", f("Equal", x, 0), scalar(op, 0, x), made)
+
+
+@RULES.legalize("tf.TruncateMod")
+def truncated_remainder(op: Lowering) -> Value:
+    """The remainder of a division that cuts off: it has the sign of the dividend."""
+    f, (x, y) = Terms(op), op.inputs
+    if op.type.dtype.is_float:
+        return f("Mul", f("FloorMod", f("Abs", x), f("Abs", y)), f("Sign", x))
+    return f("Sub", x, f("Mul", f("TruncateDiv", x, y), y))
+
+
+@RULES.legalize("tf.FloorDiv")
+def floor_of_quotient(op: Lowering) -> Value:
+    """A quotient rounded down, for reals that LiteRT's kernel does not take."""
+    if not op.type.dtype.is_float:
+        op.refuse(f"LiteRT has no quotients of {op.type.dtype.name} rounded down", "let it be int32")
+    f = Terms(op)
+    return f("Floor", f("RealDiv", op.input(0), op.input(1)))
+
+
+@RULES.legalize("tf.ApproximateEqual")
+def approximately_equal(op: Lowering) -> Value:
+    """The distance is below the tolerance."""
+    f = Terms(op)
+    return f("Less", f("Abs", f("Sub", op.input(0), op.input(1))), float(op.attr("tolerance")))
+
+
+@RULES.legalize("tf.ReluGrad", "tf.Relu6Grad")
+def rectified_gradient(op: Lowering) -> Value:
+    """The gradient where the feature is not cut off, zero elsewhere."""
+    f, (gradient, feature) = Terms(op), op.inputs
+    passed = f("Greater", feature, 0)
+    if op.node.op == "tf.Relu6Grad":
+        passed = step(op, "LogicalAnd", passed, f("Less", feature, 6))
+    return f("SelectV2", passed, gradient, scalar(op, 0, gradient))
+
+
+@RULES.legalize("tf.L2Loss")
+def half_of_squares(op: Lowering) -> Value:
+    """Half the sum of all squares."""
+    f, value = Terms(op), op.input(0)
+    axes = op.integers(list(range(op.rank(value))), name=f"{op.node.name}/axes")
+    return f("Mul", step(op, "Sum", f("Square", value), axes, keep_dims=False), 0.5)
+
+
+def _as(f: Terms, value: Value, like: Value) -> Value:
+    return step(f.op, "Cast", value, SrcT=value.dtype, DstT=like.dtype, Truncate=False)
