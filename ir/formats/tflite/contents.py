@@ -14,7 +14,28 @@ from graphopt.ir.tensors import EXPANSION_LIMIT, FileTensor, Mapping, PackedTens
 from graphopt.ir.types import STRING, UINT8, DType
 
 Piece = bytes | memoryview
+_CHUNK = 1 << 20  # bytes of a repeated value that are spelled out at a time
 _ADDRESSABLE = 1 << 56  # elements, of up to 16 bytes
+
+
+class Chunks:
+    """The bytes of a buffer in several pieces, of which one may be there many times."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self, pieces: Sequence[Piece]):
+        self.pieces, self.size = pieces, sum(map(len, pieces))
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Contents = Piece | Chunks
+
+
+def pieces_of(data: Contents) -> Sequence[Piece]:
+    """The bytes in order."""
+    return data.pieces if isinstance(data, Chunks) else (data,)
 
 
 class StringTensor(Tensor):
@@ -75,8 +96,8 @@ def _check_strings(data: memoryview, size: int) -> None:
         raise MalformedError("the strings of a buffer lie out of bounds", field="Buffer.data")
 
 
-def stored_bytes(held: Tensor) -> Piece:
-    """The bytes that a buffer holds for `held`, without copying where it is stored so already.
+def stored_bytes(held: Tensor) -> Contents:
+    """The bytes that a buffer holds for `held`, without copying where it is stored so already, nor expanding it.
 
     Raises `ResourceError` for a compact tensor too large to expand, `UnsupportedError` for what has no elements.
     """
@@ -92,12 +113,23 @@ def stored_bytes(held: Tensor) -> Piece:
         raise UnsupportedError(f"a constant of type {held.dtype.name} has no elements to store")
     if isinstance(held, RepeatedTensor) and held.size > EXPANSION_LIMIT:
         raise ResourceError(f"a repeated value of shape {list(held.shape)} is too large to store")
+    if isinstance(held, RepeatedTensor) and held.dtype.bits >= 8 and held.nbytes > 2 * _CHUNK:
+        return _repeated_bytes(held)
     if held.dtype.bits < 8:
         return stored_bytes(pack(held.numpy(), held.dtype))
     array = np.ascontiguousarray(held.numpy())
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array.reshape(-1).view(np.uint8).data if array.size else b""
+
+
+def _repeated_bytes(held: RepeatedTensor) -> Chunks:
+    """The leading values, then one piece of the last of them over and over."""
+    leading = held.leading if held.leading.dtype.isnative else held.leading.astype(held.leading.dtype.newbyteorder("="))
+    rest = held.size - len(leading)
+    many, remainder = divmod(rest, _CHUNK // held.dtype.itemsize)
+    piece = memoryview(np.full(_CHUNK // held.dtype.itemsize, leading[-1]).view(np.uint8)).toreadonly()
+    return Chunks([leading.tobytes(), *[piece] * many, piece[: remainder * held.dtype.itemsize]])
 
 
 def _packed_strings(held: Tensor) -> bytes:

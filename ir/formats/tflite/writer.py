@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from graphopt.ir.errors import UnsupportedError, printable
 from graphopt.ir.formats.tflite import control
-from graphopt.ir.formats.tflite.contents import stored_bytes
+from graphopt.ir.formats.tflite.contents import Contents, pieces_of, stored_bytes
 from graphopt.ir.formats.tflite.encoder import ALIGNMENT, Data, Piece, encode
 from graphopt.ir.formats.tflite.reader import IDENTIFIER
 from graphopt.ir.formats.tflite.records import (
@@ -55,7 +55,7 @@ class _Writer:
         self.apart = apart
         self.graphs = list(model.graphs)
         self.places: dict[str, int] = {name: place for place, name in enumerate(model.functions, 1)}
-        self.contents: list[Piece | None] = []  # of each buffer
+        self.contents: list[Contents | None] = []  # of each buffer
         self.numbers: dict[int, int] = {}  # buffer record -> number
         self.keys: dict[tuple[int, bytes], int] = {}  # length and digest of the contents -> number
         self.unhashed: dict[int, list[int]] = {}  # length -> buffers that were read and not looked into yet
@@ -83,7 +83,7 @@ class _Writer:
         self.used[number] = None
         return number
 
-    def _new_buffer(self, data: Piece) -> int:
+    def _new_buffer(self, data: Contents) -> int:
         if not len(data):
             return 0
         for number in self.unhashed.pop(len(data), ()):
@@ -243,7 +243,7 @@ class _Writer:
             if (apart or size > INLINE_LIMIT) and len(data):
                 behind.add(table, data, "offset", "size")
             else:
-                table["data"] = Data(data)
+                table["data"] = Data(*pieces_of(data))
         fields["buffers"] = buffers
         if not behind.parts:
             return encode("Model", fields, IDENTIFIER)
@@ -254,9 +254,9 @@ class _Behind:
     """Data behind the FlatBuffer: the tables hold their offsets and sizes."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[Fields, Piece, str]] = []
+        self.parts: list[tuple[Fields, Contents, str]] = []
 
-    def add(self, table: Fields, data: Piece, offset: str, size: str) -> None:
+    def add(self, table: Fields, data: Contents, offset: str, size: str) -> None:
         """Put `data` behind, and where it is into `table`."""
         table[size] = len(data)
         table[offset] = 1 << 62  # of the width that the true one has
@@ -269,7 +269,7 @@ class _Behind:
         tail: list[Piece] = []
         for table, data, offset in self.parts:
             padding = -position % ALIGNMENT
-            tail += [bytes(padding), data]
+            tail += [bytes(padding), *pieces_of(data)]
             table[offset] = position + padding
             position += padding + len(data)
         return encode("Model", fields, IDENTIFIER) + tail
@@ -279,5 +279,8 @@ def _maps(values: dict[str, Value], indices: dict[Value, int]) -> list[Fields]:
     return [{"name": name.encode(errors="replace"), "tensor_index": indices[value]} for name, value in values.items()]
 
 
-def _digest(data: Piece) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
+def _digest(data: Contents) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces_of(data):
+        digest.update(piece)
+    return digest.digest()
