@@ -1,0 +1,258 @@
+"""Quantizing operators of TFLite: plan, shared and prescribed scales, borders, storage, types at the model's ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from graphopt.ir.errors import UsageError
+from graphopt.ir.model import Model
+from graphopt.ir.text import parse_model, print_model
+from graphopt.ir.types import Quantization
+from graphopt.ir.verifier import verify
+from graphopt.passes.quantize.plan import Plan
+from graphopt.passes.quantize.quantize import quantize_model
+from graphopt.passes.quantize.recipe import Recipe, Rule, preset
+from graphopt.passes.quantize.statistics import Statistics, TensorKey
+from graphopt.runtimes.litert import LiteRTRuntime
+
+Ranges = dict[str, tuple[float, float]]
+FC = (
+    'weights_format = b"DEFAULT", keep_num_dims = false, asymmetric_quantize_inputs = false, '
+    'fused_activation_function = b"NONE"'
+)
+
+
+def build(body: str, outputs: str = "%y", inputs: str = "%x: float32[2, 4]") -> Model:
+    names = [item.partition(":")[0].strip() for item in inputs.split(", %")]
+    sources = "\n".join(
+        f"%{name.lstrip('%')} = tfl.INPUT() : {item.partition(':')[2].strip()}"
+        for name, item in zip(names, inputs.split(", %"), strict=True)
+    )
+    model = parse_model(f"graph @main({inputs}) -> ({outputs}) {{\n{sources}\n{body}\n}}")
+    model.format = "tflite"
+    graph = model.graph
+    model.set_signature({v.name: v for v in graph.inputs}, {v.name: v for v in graph.outputs})
+    return model
+
+
+def statistics(ranges: Ranges) -> Statistics:
+    found = Statistics()
+    found.begin_sample(0)
+    for name, ends in ranges.items():
+        found.observe(TensorKey("", f"{name}:0"), np.array(ends, np.float32))
+    return found
+
+
+def run(
+    model: Model, recipe: Recipe | str = "int8", ranges: Ranges | None = None, supports: Any = lambda *types: None
+) -> Plan:
+    chosen = preset(recipe) if isinstance(recipe, str) else recipe
+    plan = quantize_model(model, chosen, None if ranges is None else statistics(ranges), supports)
+    verify(model)
+    return plan
+
+
+def operators(model: Model) -> dict[str, int]:
+    return dict(Counter(node.op_type for node in model.graph if node.op_type not in ("INPUT", "CONSTANT")))
+
+
+def quantization(model: Model, name: str) -> Quantization:
+    found = model.graph.node(name).output.type.quantization
+    assert found is not None
+    return found
+
+
+WEIGHTS = "float32[3, 4] [[1.0, 0.5, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]"
+DENSE = f"""
+%w = tfl.CONSTANT() {{value = {WEIGHTS}}} : float32[3, 4]
+%b = tfl.CONSTANT() {{value = float32[3] [1.0, -1.0, 0.0]}} : float32[3]
+%y = tfl.FULLY_CONNECTED(%x, %w, %b) {{{FC}}} : float32[2, 3]
+"""
+
+
+def test_a_layer_in_integers_keeps_its_names_and_floats_at_both_ends() -> None:
+    model = build(DENSE)
+    plan = run(model, ranges={"x": (-1, 1), "y": (-4, 4)})
+    assert operators(model) == {"QUANTIZE": 1, "FULLY_CONNECTED": 1, "DEQUANTIZE": 1}
+    assert [value.name for value in model.graph.outputs] == ["y"]
+    assert str(model.graph.outputs[0].type) == "float32[2, 3]"
+    weights = model.graph.node("w/int8").attrs["value"].numpy()
+    assert weights.tolist() == [[127, 64, 0, 0], [0, 127, 0, 0], [0, 0, 0, 0]]
+    scale = np.array(quantization(model, "w/int8").scale) * quantization(model, "x/int8").scale[0]
+    assert np.allclose(quantization(model, "b/int32").scale, scale)
+    assert model.graph.node("b/int32").attrs["value"].numpy().tolist()[0] == round(1.0 / scale[0])
+    assert [row["compute"] for row in plan.rows()] == ["int8"]
+
+
+def test_a_channel_of_zeros_never_gives_nan() -> None:
+    model = build(DENSE)
+    run(model, ranges={"x": (0, 0), "y": (0, 0)})
+    for node in model.graph:
+        for value in node.outputs:
+            if value.type.quantization is not None:
+                assert all(np.isfinite(scale) and scale > 0 for scale in value.type.quantization.scale)
+
+
+def test_operators_that_move_elements_share_a_scale_over_all_ranges() -> None:
+    body = """
+    %a = tfl.ABS(%x) : float32[2, 4]
+    %n = tfl.NEG(%x) : float32[2, 4]
+    %y = tfl.CONCATENATION(%a, %n) {axis = 0, fused_activation_function = b"NONE"} : float32[4, 4]
+    """
+    model = build(body)
+    run(model, ranges={"x": (-2, 1), "a": (0, 2), "n": (-1, 2), "y": (-1, 2)})
+    assert quantization(model, "a") == quantization(model, "n") == quantization(model, "y/int8")
+    assert quantization(model, "a").scale[0] == pytest.approx(3 / 255)
+
+
+def test_a_prescribed_scale_is_passed_on_by_what_only_moves_elements() -> None:
+    body = """
+    %s = tfl.LOGISTIC(%x) : float32[2, 4]
+    %shape = tfl.CONSTANT() {value = int32[1] [8]} : int32[1]
+    %y = tfl.RESHAPE(%s, %shape) {new_shape = [8]} : float32[8]
+    """
+    model = build(body)
+    run(model, ranges={"x": (-8, 8), "s": (0.1, 0.9), "y": (0.1, 0.9)})
+    assert quantization(model, "s") == quantization(model, "y/int8") == Quantization((1 / 256,), (-128,))
+
+
+def test_a_prescribed_scale_is_left_behind_by_a_requantization() -> None:
+    body = """
+    %s = tfl.LOGISTIC(%x) : float32[2, 4]
+    %n = tfl.NEG(%x) : float32[2, 4]
+    %y = tfl.CONCATENATION(%s, %n) {axis = 0, fused_activation_function = b"NONE"} : float32[4, 4]
+    """
+    model = build(body)
+    run(model, ranges={"x": (-8, 8), "s": (0, 1), "n": (-8, 8), "y": (-8, 8)})
+    assert quantization(model, "s") == Quantization((1 / 256,), (-128,))
+    assert operators(model)["QUANTIZE"] == 2
+    read = [value for value in model.graph.node("y/int8").inputs if value is not None]
+    assert {value.type.quantization for value in read} == {quantization(model, "y/int8")}
+
+
+def test_an_operator_without_kernel_or_range_stays_float() -> None:
+    body = "%s = tfl.SIN(%x) : float32[2, 4]\n%y = tfl.ABS(%s) : float32[2, 4]"
+    model = build(body)
+    plan = run(model, ranges={"x": (-1, 1), "y": (0, 1)})
+    reasons = [row["reason"] for row in plan.rows()]
+    assert reasons == ["SIN has no integer kernel", "no range of 's' is known"]
+    assert operators(model) == {"SIN": 1, "ABS": 1}
+
+
+def test_what_a_kernel_refuses_stays_float_with_its_reason() -> None:
+    model = build(DENSE)
+    plan = run(model, ranges={"x": (-1, 1), "y": (-1, 1)}, supports=lambda *types: "not on this device")
+    assert [row["reason"] for row in plan.rows()] == ["not on this device"]
+    assert operators(model) == {"FULLY_CONNECTED": 1}
+
+
+def test_islands_of_floats_have_one_conversion_a_tensor() -> None:
+    body = """
+    %a = tfl.ABS(%x) : float32[2, 4]
+    %s = tfl.SIN(%a) : float32[2, 4]
+    %c = tfl.COS(%a) : float32[2, 4]
+    %y = tfl.ADD(%s, %c) {fused_activation_function = b"NONE"} : float32[2, 4]
+    """
+    model = build(body)
+    run(model, ranges={"x": (-1, 1), "a": (0, 1), "s": (0, 1), "c": (0, 1), "y": (0, 2)})
+    assert operators(model) == {"QUANTIZE": 3, "ABS": 1, "DEQUANTIZE": 2, "SIN": 1, "COS": 1, "ADD": 1}
+
+
+def test_without_statistics_activations_cannot_be_quantized() -> None:
+    with pytest.raises(UsageError, match="calibrate first"):
+        run(build(DENSE))
+
+
+@pytest.mark.parametrize("types", [("int8", "int8"), ("uint8", "uint8"), ("int8", "float32")])
+def test_types_at_both_ends(types: tuple[str, str]) -> None:
+    model = build(DENSE)
+    recipe = Recipe((Rule(mode="int8"),), *types)  # type: ignore[arg-type]
+    run(model, recipe, {"x": (-1, 1), "y": (-4, 4)})
+    assert model.graph.inputs[0].dtype.name == types[0]
+    assert model.graph.outputs[0].dtype.name == types[1]
+    assert [value.name for value in model.graph.outputs] == ["y"]
+    zero = model.graph.inputs[0].type.quantization
+    assert zero is not None
+    assert zero.zero_point == ((-1,) if types[0] == "int8" else (127,))
+
+
+def test_an_end_in_floats_stays_one_and_is_noted() -> None:
+    model = build("%y = tfl.SIN(%x) : float32[2, 4]")
+    plan = run(model, Recipe((Rule(mode="int8"),), "int8", "int8"), {"x": (-1, 1), "y": (-1, 1)})
+    assert [note.partition(":")[0] for note in plan.notes] == [
+        "input 'x' stays float32", "output 'y' stays float32",
+    ]  # fmt: skip
+
+
+def test_dynamic_range_stores_integers_and_keeps_activations() -> None:
+    model = build(DENSE)
+    run(model, Recipe((Rule(mode="dynamic"),)))
+    node = model.graph.node("y")
+    assert [value.dtype.name for value in node.inputs if value is not None] == ["float32", "int8", "float32"]
+    assert node.attrs["asymmetric_quantize_inputs"] is True
+
+
+@pytest.mark.parametrize(("mode", "stored"), [("weight-only", "int8"), ("float16", "float16")])
+def test_stored_weights_are_dequantized(mode: str, stored: str) -> None:
+    model = build(DENSE)
+    run(model, Recipe((Rule(mode=mode),)))  # type: ignore[arg-type]
+    weights = model.graph.node("y").input(1)
+    assert weights.node.op == "tfl.DEQUANTIZE"
+    assert weights.node.input(0).dtype.name == stored
+
+
+def test_small_weights_stay_float() -> None:
+    plan = run(build(DENSE), "dynamic")
+    assert [row["reason"] for row in plan.rows()] == ["it has no constant weights of at least 1024 elements"]
+
+
+def test_layers_are_mixed_by_name() -> None:
+    body = "%head = tfl.ABS(%x) : float32[2, 4]\n%y = tfl.NEG(%head) : float32[2, 4]"
+    model = build(body)
+    recipe = Recipe((Rule(mode="int8"), Rule(mode="float", layers="^head")))
+    plan = run(model, recipe, {"x": (-1, 1), "head": (0, 1), "y": (-1, 0)})
+    assert [row["compute"] for row in plan.rows()] == ["float32", "int8"]
+
+
+def test_a_quantized_model_prints_and_parses_and_is_left_alone_by_a_second_run() -> None:
+    model = build(DENSE)
+    ranges = {"x": (-1.0, 1.0), "y": (-4.0, 4.0)}
+    run(model, ranges=ranges)
+    text = print_model(model)
+    assert print_model(parse_model(text)) == text
+    run(model, ranges=ranges)
+    assert print_model(model) == text
+
+
+@given(
+    rows=st.integers(1, 5), columns=st.integers(1, 6), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000),
+    mode=st.sampled_from(["int8", "int16x8", "dynamic", "weight-only", "float16"]),
+)  # fmt: skip
+def test_litert_computes_nearly_the_same(rows: int, columns: int, scale: float, seed: int, mode: str) -> None:
+    """The error of a layer is bounded by half a step of each operand, carried through the sum, and of the result."""
+    rng = np.random.default_rng(seed)
+    weights = (rng.normal(size=(rows, columns)) * scale).astype(np.float32)
+    x = rng.normal(size=(2, columns)).astype(np.float32)
+    text = ", ".join("[" + ", ".join(repr(float(v)) for v in row) + "]" for row in weights)
+    body = (
+        f"%w = tfl.CONSTANT() {{value = float32[{rows}, {columns}] [{text}]}} : float32[{rows}, {columns}]\n"
+        f"%y = tfl.FULLY_CONNECTED(%x, %w, none) {{{FC}}} : float32[2, {rows}]"
+    )
+    model = build(body, inputs=f"%x: float32[2, {columns}]")
+    right = x @ weights.T
+    found = statistics({})
+    found.observe(TensorKey("", "x:0"), x)
+    found.observe(TensorKey("", "y:0"), right)
+    quantize_model(model, Recipe((Rule(mode=mode),)), found, lambda *types: None)  # type: ignore[arg-type]
+    verify(model)
+    got = LiteRTRuntime().run(model, {"x": x})["y"]
+    largest, extent = np.abs(weights).max(), np.ptp(np.append(x, 0))
+    step = {"int16x8": 2.0**-15}.get(mode, 2.0**-8)
+    bound = columns * (largest / 127 * np.abs(x).max() + extent * step * largest) + np.ptp(np.append(right, 0)) * step
+    assert np.abs(got - right).max() <= 1.01 * bound + 1e-6
