@@ -61,8 +61,8 @@ def run_ours(folder: pathlib.Path, target: pathlib.Path, runs: int) -> dict[str,
         try:
             usages.append(processes.run(command))
         except RuntimeError as error:
-            lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
-            return {"error": " ".join(lines)[-1500:] or str(error).splitlines()[0][-200:]}
+            said = str(error).partition(": exit status ")[2]
+            return {"error": f"exit status {' '.join(said.split())}"[:1500]}
     usage = processes.median(usages)
     return {"seconds": usage.wall, "cpu": usage.cpu, "peak_mib": usage.peak_mib, **facts_of(folder, target)}
 
