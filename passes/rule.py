@@ -113,7 +113,7 @@ class Editor:
             origins=self._origins,
         )
         for value, inferred in zip(node.outputs, infer_node(node), strict=False):
-            if inferred.dtype.code:
+            if inferred.dtype.code and (types is None or inferred.shape.dims is not None):
                 value.type = inferred
         self._add(node, name)
         return node
