@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import re
-import sys
 from typing import Any
 
 TIMED = """
@@ -82,16 +81,11 @@ def condensed(message: str) -> str:
     return "\n".join(line[:400] for line in message.splitlines() if wanted.search(line))[:4000] or message[:400]
 
 
-def main() -> int:
-    """`tflite_peer.py SAVED_MODEL TARGET`: convert, or say in one line why not."""
+def convert(source: pathlib.Path, target: pathlib.Path) -> str:
+    """Convert a SavedModel; returns in one line why that failed."""
     try:
-        content = convert_saved_model(pathlib.Path(sys.argv[1]))
+        content = convert_saved_model(source)
     except Exception as error:
-        print(f"{type(error).__name__}: {telling_line(str(error))}", file=sys.stderr)
-        return 1
-    pathlib.Path(sys.argv[2]).write_bytes(content)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return f"{type(error).__name__}: {telling_line(str(error))}"
+    target.write_bytes(content)
+    return ""

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -24,6 +23,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import model_zoo
+from forks import in_child
 
 SAMPLES = 2
 LEAST_SPREAD = 0.02  # deviation over samples relative to the deviation over everything
@@ -67,14 +67,13 @@ def folder_of(name: str) -> pathlib.Path:
     return model_zoo.folder_of(name)
 
 
-def ensure(name: str) -> pathlib.Path:
-    """The folder of the model `name`, built in a process of its own if it is not there."""
+def ensure(name: str, seconds: float = 1800.0) -> pathlib.Path:
+    """The folder of the model `name`, built in a child if it is not there: quicker where Keras is imported already."""
     folder = folder_of(name)
     if not (folder / META).exists():
-        command = [sys.executable, __file__, "--build", name]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{name} cannot be built: {done.stderr.strip().splitlines()[-1][:300]}")
+        built = in_child(lambda: build(name), timeout=seconds, memory_gib=32)
+        if built.failure:
+            raise RuntimeError(f"{name} cannot be built: {built.failure[:300]}")
     return folder
 
 
@@ -149,11 +148,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--groups", default="", help="only these groups, separated by commas")
     parser.add_argument("--list", action="store_true", help="print names and groups")
-    parser.add_argument("--build", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.build:
-        build(options.build)
-        return 0
+    if not options.list:
+        import keras  # noqa: F401 - once, here: each model is built in a fork of this process
     status = 0
     for name in selected(options.names, options.groups):
         try:

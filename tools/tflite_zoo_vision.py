@@ -72,7 +72,7 @@ def unet(layers: Any, inputs: Any) -> Any:
 
 def unet_upsampling(layers: Any, inputs: Any) -> Any:
     first = normed(layers, inputs, 16)
-    second = normed(layers, layers.AveragePooling2D()(first), 32)
+    second = normed(layers, layers.AveragePooling2D(2)(first), 32)
     third = layers.LeakyReLU(0.1)(layers.Conv2D(32, 3, dilation_rate=2, padding="same")(second))
     up = layers.UpSampling2D(2, interpolation="bilinear")(third)
     joined = layers.Concatenate()([layers.UpSampling2D(2)(second), up, first])
@@ -88,7 +88,7 @@ def convolutions(layers: Any, inputs: Any) -> Any:
     value = layers.DepthwiseConv2D(3, padding="same", dilation_rate=2, activation="elu")(value)
     value = layers.Conv2D(24, 3, groups=4, padding="same", activation="silu")(value)
     value = layers.SeparableConv2D(24, 5, strides=2, padding="valid", activation="tanh")(value)
-    value = layers.Cropping2D(1)(layers.SpatialDropout2D(0.1)(value))
+    value = layers.Cropping2D(1)(layers.BatchNormalization()(layers.SpatialDropout2D(0.1)(value)))
     return layers.Dense(10)(layers.GlobalMaxPooling2D()(value))
 
 
