@@ -67,7 +67,8 @@ class Variable:
     `name` is what every node that stands for it has in common (`variable_name`). `value` is None for a variable that
     no checkpoint gives a value; replacing it is how weights that stay variables are changed. `checkpoint_key` names
     the tensor of the checkpoint, and `checkpoint_slice` the part of it that is this variable, as RestoreV2 writes it
-    (`10 4 0,5:-`: all columns of the first five rows of ten), empty for the whole.
+    (`10 4 0,5:-`: all columns of the first five rows of ten), empty for the whole. `derived` says that passes put
+    what they computed into it, which is right only in the graphs as they are now.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Variable:
     trainable: bool = False
     checkpoint_key: str = ""
     checkpoint_slice: str = ""
+    derived: bool = False
 
 
 class Model:

@@ -335,6 +335,15 @@ def initialisers_of(model: Model) -> dict[Node, None]:
     return {node: None for node in nodes if node is not None and node in model.graph.targets}
 
 
+def state_functions(model: Model) -> dict[str, None]:
+    """Functions that make and fill the tables and other resources of the main graph when the model is loaded.
+
+    No node need call them: the format says which they are.
+    """
+    state = getattr(model.metadata.get("metagraph"), "state", {})
+    return {name: None for node, names in state.items() if model.graph.find(node) is not None for name in names}
+
+
 def _takes_reference(node: Node, place: int) -> bool:
     """`node` writes through a reference at input `place`: its operator asks for a reference there."""
     known = interface(node.op_type)

@@ -20,7 +20,8 @@ from graphopt.ir.formats.metagraph_proto import (
     tensor_names,
 )
 from graphopt.ir.formats.object_graph import ObjectGraph, read_object_graph
-from graphopt.ir.formats.savedmodel_variables import add_variables, bind, captured_variables, initialised
+from graphopt.ir.formats.savedmodel_variables import CALLS, add_variables, bind, captured_variables, initialised
+from graphopt.ir.formats.signature_functions import Order
 from graphopt.ir.formats.sniff import is_text
 from graphopt.ir.formats.tensor_proto import TensorReader
 from graphopt.ir.graph import Graph
@@ -53,6 +54,11 @@ class Carried:
         self.root = ""  # folder of the SavedModel it was read from
         self.calls: dict[str, str] = {}  # signature -> concrete function that it calls
         self.arguments: dict[str, int] = {}  # concrete function -> number of its arguments
+        self.orders: dict[str, Order] = {}  # signature -> how the function it calls takes inputs and gives outputs
+        self.places: dict[str, int] = {}  # node of the main graph that functions capture -> its object
+        self.variable_places: dict[str, int] = {}  # variable that functions capture -> its object
+        self.state: dict[str, tuple[str, ...]] = {}  # node of a table or other resource -> functions that make it
+        self.keys: dict[str, str] = {}  # variable -> another key of the checkpoint that also stands for it
         self.bound: dict[str, Tensor | None] = {}  # variable -> the value it came with
         self.names: tuple[str, ...] = ()  # of all nodes, where collections name nodes in ways not looked into
 
@@ -95,7 +101,7 @@ def model_of(mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *
         if checkpoint is not None:
             carried.checkpoint = checkpoint
             restore = _restore_node(model, carried)
-            bind(model, checkpoint, restore=restore, objects=carried.objects, verify=verify)
+            carried.keys = bind(model, checkpoint, restore=restore, objects=carried.objects, verify=verify)
         initialised(model, [model.graph.node(name) for name in carried.initialisers])
         _mark_trainable(model, carried)
         carried.bound = {name: variable.value for name, variable in model.variables.items()}
@@ -234,6 +240,41 @@ def _record_functions(model: Model, carried: Carried) -> None:
         called = called_by(model, name)
         if called in carried.arguments:
             carried.calls[name] = called
+            order = called_in_order(model, name, len(carried.objects.captures[called]))
+            if order is not None:
+                carried.orders[name] = order
+    _record_captures(model, carried, carried.objects)
+
+
+def called_in_order(model: Model, signature: str, captures: int) -> Order | None:
+    """How the one call that a signature is takes its inputs and gives its outputs, if it takes all and nothing else.
+
+    The last `captures` operands are no inputs.
+    """
+    found = model.signatures[signature]
+    outputs = {value: key for key, value in found.output_values().items()}
+    inputs = {value: key for key, value in found.input_values().items()}
+    call = next(iter(outputs)).node
+    given = call._inputs[: len(call._inputs) - captures]
+    taken = tuple(inputs[value] for value in given if value is not None and value in inputs)
+    results = tuple(outputs[value] for value in call.outputs if value in outputs)
+    whole = len(taken) == len(given) == len(found.inputs) and len(results) == len(call.outputs) == len(found.outputs)
+    return (taken, results) if whole else None
+
+
+def _record_captures(model: Model, carried: Carried, objects: ObjectGraph) -> None:
+    """Keep which node of the main graph is which object, and which functions a table needs beside its node."""
+    for node in model.graph:
+        reference = node.attrs.get("f") if node.op in CALLS else None
+        captures = objects.captures.get(reference.name, ()) if isinstance(reference, FunctionRef) else ()
+        operands = node.inputs[len(node.inputs) - len(captures) :] if captures else ()
+        for value, place in zip(operands, captures, strict=False):
+            if value is not None and not value.index and variable_name(value.node) is None:
+                carried.places.setdefault(value.node.name, place)
+    for name, place in carried.places.items():
+        if objects.objects[place].kind == "resource":
+            makers = [child for _, child in objects.objects[place].children]
+            carried.state[name] = tuple(n for child in makers for n in objects.objects[child].functions)
 
 
 def called_by(model: Model, signature: str) -> str:
@@ -252,7 +293,8 @@ def _mark_trainable(model: Model, carried: Carried) -> None:
         if variable is not None:
             model.variables[variable].trainable = True
     if carried.objects is not None:
-        for name, place in captured_variables(model, carried.objects).items():
+        carried.variable_places = captured_variables(model, carried.objects)
+        for name, place in carried.variable_places.items():
             saved = carried.objects.objects[place].variable
             if saved is not None and name in model.variables:
                 model.variables[name].trainable = saved.trainable

@@ -18,7 +18,6 @@ from graphopt.ir.formats.metagraph import (
     METADATA,
     RESERVED,
     Carried,
-    called_by,
     node_name,
     wire_text,
 )
@@ -61,7 +60,7 @@ class MetaGraphWriter:
     """Encodes `model` as a MetaGraphDef.
 
     `saver` replaces the one that the model came with; `definitions` are VariableDefs of the variables it restores;
-    `keep_objects` says that the object graph still describes the model.
+    `objects` is the SavedObjectGraph, empty if there is none.
     """
 
     def __init__(
@@ -69,9 +68,9 @@ class MetaGraphWriter:
         model: Model,
         saver: Saver | None = None,
         definitions: dict[str, bytes] | None = None,
-        keep_objects: bool = False,
+        objects: bytes = b"",
     ):
-        self.model, self.graph, self.keep_objects = model, model.graph, keep_objects
+        self.model, self.graph, self.objects = model, model.graph, objects
         self.carried = carried_by(model)
         self.meta = self.carried.meta if self.carried is not None else MetaGraph()
         self.saver = saver if saver is not None else self.meta.saver
@@ -87,8 +86,8 @@ class MetaGraphWriter:
         pieces += self._signatures()
         if self.meta.assets:
             pieces += [wire.tagged(6, _encode_asset(asset)) for asset in self.assets()]
-        if self.keep_objects:
-            pieces.append(wire.tagged(7, self.meta.object_graph))
+        if self.objects:
+            pieces.append(wire.tagged(7, self.objects))
         return [*pieces, self.meta.raw]
 
     def assets(self) -> list[Asset]:
@@ -110,7 +109,7 @@ class MetaGraphWriter:
 
     def _signatures(self) -> Iterator[bytes]:
         for name, info in self.meta.signatures.items():
-            if self.keep_objects and name in RESERVED and all(map(self._exists, _names_of(info))):
+            if self.objects and name in RESERVED and all(map(self._exists, _names_of(info))):
                 yield encode_entry(5, name, _encode_signature(info, info.inputs, info.outputs))
         for name, signature in self.model.signatures.items():
             if signature.graph is not self.graph:
@@ -137,7 +136,7 @@ class MetaGraphWriter:
             if kept is not None:
                 found[key] = kept
         main = [name.encode() for name in self.initialisers() if "saved_model_main_op" not in found]
-        if main and not self.keep_objects and "legacy_init_op" not in found:
+        if main and not self.objects and "legacy_init_op" not in found:
             found["saved_model_main_op"] = Collection(1, tuple(main[:1]))
         if self.definitions:
             self._add_definitions(found, "variables", self.definitions.values())
@@ -193,24 +192,6 @@ def saver_is_whole(graph: Graph, saver: Saver) -> bool:
     """The graph has all nodes that `saver` names."""
     names = (saver.filename, saver.save, saver.restore)
     return all(graph.find(node_name(name)) is not None for name in names if name) and bool(saver.restore)
-
-
-def objects_hold(model: Model) -> bool:
-    """The object graph still describes the model: its functions, what they take, and who calls them."""
-    carried = carried_by(model)
-    if carried is None or carried.objects is None:
-        return False
-    for name, count in carried.arguments.items():
-        function = model.functions.get(name)
-        if function is None or len(function.inputs) != count:
-            return False
-    if any(model.graph.find(item.operation) is None for item in carried.objects.objects if item.kind == "constant"):
-        return False
-    if len(MetaGraphWriter(model).assets()) != len(carried.assets):
-        return False
-    if model.signatures.keys() != carried.infos.keys() or model.variables.keys() != carried.bound.keys():
-        return False
-    return all(carried.calls.get(name) == called_by(model, name) for name in model.signatures if name in carried.calls)
 
 
 def wire_number(raw: bytes, number: int) -> int:

@@ -39,13 +39,16 @@ class SavedVariable(NamedTuple):
 class SavedObject(NamedTuple):
     """One object: what kind it is, its named children, and what its kind needs.
 
-    `operation` is the node of the main graph that a constant stands for.
+    `operation` is the node of the main graph that a constant stands for, `functions` are the concrete functions that
+    a function has, `asset` is which of the MetaGraph's assets it is.
     """
 
     kind: str
     children: tuple[tuple[str, int], ...] = ()
     variable: SavedVariable | None = None
     operation: str = ""
+    functions: tuple[str, ...] = ()
+    asset: int = 0
 
 
 class ObjectGraph(NamedTuple):
@@ -88,6 +91,7 @@ def _check_places(places: tuple[int, ...] | list[int], count: int) -> None:
 
 def _saved_object(raw: bytes, start: int, end: int) -> SavedObject:
     kind, children, variable, operation = "", [], None, ""
+    functions, asset = list[str](), 0
     for tag, value, stop in wire.fields(raw, start, end):
         if tag == 0x0A:
             children.append(_reference(raw, value, stop))
@@ -98,7 +102,15 @@ def _saved_object(raw: bytes, start: int, end: int) -> SavedObject:
                 variable = _saved_variable(raw, value, stop)
             elif kind == "constant":
                 operation = _text_field(raw, value, stop, 0x0A)
-    return SavedObject(kind, tuple(children), variable, operation)
+            elif kind == "function":
+                functions = [
+                    wire.text(raw, first, last, "concrete_functions")
+                    for inner, first, last in wire.fields(raw, value, stop)
+                    if inner == 0x0A
+                ]
+            elif kind == "asset":
+                asset = next((number for inner, number, _ in wire.fields(raw, value, stop) if inner == 0x08), 0)
+    return SavedObject(kind, tuple(children), variable, operation, tuple(functions), asset)
 
 
 def _reference(raw: bytes, start: int, end: int) -> tuple[str, int]:

@@ -6,6 +6,7 @@ filename -> SaveV2(names, slices, values of the variables) -> Identity(filename)
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -172,6 +173,22 @@ def _definition(node: Node, assign: Node, held: Node, variable: Variable) -> byt
     )
 
 
+def new_key(model: Model, name: str) -> str:
+    """A key of the checkpoint for a new variable: of an object's, where the model has those, as TensorFlow asks."""
+    base = re.sub(r"[^A-Za-z0-9_./-]", "_", name) if _has_objects(model) else name
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE" if _has_objects(model) else ""
+    taken = {item.checkpoint_key for item in model.variables.values()}
+    key, count = base + suffix, 0
+    while key in taken:
+        count += 1
+        key = f"{base}_{count}{suffix}"
+    return key
+
+
+def _has_objects(model: Model) -> bool:
+    return getattr(model.metadata.get("metagraph"), "objects", None) is not None
+
+
 def variables_of_constants(model: Model, threshold: int) -> int:
     """Make constants of the main graph of `threshold` bytes and more variables with values, in place.
 
@@ -188,7 +205,8 @@ def variables_of_constants(model: Model, threshold: int) -> int:
         name = graph.unique_name(f"{node.name}/variable")
         while name in model.variables:
             name = graph.unique_name(f"{name}_")
-        model.variables[name] = Variable(name, held.dtype, node.output.shape, held, trainable=True, checkpoint_key=name)
+        key = new_key(model, name)
+        model.variables[name] = Variable(name, held.dtype, node.output.shape, held, trainable=True, checkpoint_key=key)
         handle = graph.create_node(
             "tf.VarHandleOp",
             attrs={"dtype": held.dtype, "shape": node.output.shape, "shared_name": name.encode(), "container": b""},

@@ -61,21 +61,22 @@ def bind(
     restore: Node | None = None,
     objects: ObjectGraph | None = None,
     verify: bool = True,
-) -> None:
-    """Give the variables of `model` their values in `checkpoint`.
+) -> dict[str, str]:
+    """Give the variables of `model` their values in `checkpoint`; returns other keys that also stand for variables.
 
-    `restore` is the operation that restores them. Raises `MalformedError` where the checkpoint lacks a tensor that
-    is restored, or has it in another type or shape.
+    `restore` is the operation that restores them. What TensorFlow 2 loads a variable from, by way of objects, may be
+    another tensor than the one that operation reads: Keras writes each weight twice. Raises `MalformedError` where
+    the checkpoint lacks a tensor that is restored, or has it in another type or shape.
     """
     sources = restored(model, restore)
-    if objects is not None:
-        for name, key in _by_object(model, objects, checkpoint).items():
-            sources.setdefault(name, Source(key))
+    keys = _by_object(model, objects, checkpoint) if objects is not None else {}
+    others = {name: key for name, key in keys.items() if sources.setdefault(name, Source(key)).key != key}
     if not sources:
         sources = {name: Source(name) for name in model.variables if name in checkpoint}
     for name, source in sources.items():
         if name in model.variables:
             _give(model.variables[name], source, checkpoint, verify)
+    return others
 
 
 def _give(variable: Variable, source: Source, checkpoint: Checkpoint, verify: bool) -> None:

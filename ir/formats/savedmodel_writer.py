@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from graphopt.ir.errors import MalformedError, UnsupportedError, UsageError, printable
 from graphopt.ir.formats import wire
 from graphopt.ir.formats.atomic import directory_written_atomically
@@ -18,38 +20,55 @@ from graphopt.ir.formats.bundle import BundleCheckpoint, shard_name
 from graphopt.ir.formats.bundle_proto import Slice, parse_slice
 from graphopt.ir.formats.bundle_slices import assembled
 from graphopt.ir.formats.bundle_writer import BundleWriter
-from graphopt.ir.formats.checkpoint import Checkpoint
+from graphopt.ir.formats.checkpoint import OBJECT_GRAPH, Checkpoint
 from graphopt.ir.formats.confinement import inside
 from graphopt.ir.formats.graphdef_writer import GraphWriter, gathered
 from graphopt.ir.formats.metagraph import Carried, node_name
-from graphopt.ir.formats.metagraph_writer import MetaGraphWriter, carried_by, objects_hold, saver_is_whole
+from graphopt.ir.formats.metagraph_writer import MetaGraphWriter, carried_by, saver_is_whole
 from graphopt.ir.formats.savedmodel import ASSETS, BINARY, PREFIX, SCHEMA_VERSION, TEXT, VARIABLES, is_savedmodel
-from graphopt.ir.formats.savedmodel_saver import Made, add_saver, describe, saved_variables, variables_of_constants
+from graphopt.ir.formats.savedmodel_objects import Objects, objects_hold, rewritten_objects
+from graphopt.ir.formats.savedmodel_saver import (
+    Made,
+    add_saver,
+    describe,
+    new_key,
+    saved_variables,
+    variables_of_constants,
+)
 from graphopt.ir.formats.savedmodel_variables import restored
 from graphopt.ir.model import Model, Variable
-from graphopt.ir.tensors import Tensor
+from graphopt.ir.tensors import Tensor, tensor
+from graphopt.ir.types import STRING
 
 FINGERPRINT = "fingerprint.pb"  # checksums of the other files, true only of the files as they were
+KERAS = "keras_metadata.pb"  # the layers that the weights belong to, as they were
 EXTERNAL = 1 << 16  # bytes from which a constant moves to the checkpoint where the graph is too large for a message
 _OWN = frozenset({BINARY, TEXT, VARIABLES, FINGERPRINT})
 
 
 class Plan(NamedTuple):
-    """What is going to be written: the SavedModel message, and what the checkpoint holds."""
+    """What is going to be written: the SavedModel message, and what the checkpoint holds.
+
+    `without_objects` says why there is no object graph, where the model came with one. `all_keys` of the checkpoint
+    that the model came with are kept, and `stored` is another object graph for it.
+    """
 
     model: Model
     writer: MetaGraphWriter
     message: list[Piece]
-    keep_objects: bool
+    without_objects: str
     all_keys: bool
+    stored: bytes | None
 
 
 def write_savedmodel(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write `model` as a SavedModel into the new folder `path`, or in place of the one there if `overwrite`.
 
     The folder appears complete or not at all. A model from a SavedModel keeps its assets and other files, and its
-    object graph as long as that still describes the functions; otherwise signatures, variables, tables and assets
-    remain. Where the graph would exceed protobuf's 2 GiB, large constants become variables.
+    object graph: variables, tables, signatures, and those of its functions that are still there. Where signatures
+    cannot be functions there is no object graph, but signatures, variables, tables and assets remain. What
+    Keras says of layers is left out where passes computed new weights: for those layers they would be wrong. Where
+    the graph would exceed protobuf's 2 GiB, large constants become variables.
 
     Raises `UsageError` where the folder exists, or holds anything but a SavedModel, and `UnsupportedError` for what
     a SavedModel cannot hold.
@@ -68,18 +87,24 @@ def write_savedmodel(model: Model, path: str | os.PathLike[str], *, overwrite: b
 
 def planned(model: Model, limit: int = wire.MESSAGE_LIMIT) -> Plan:
     """Everything that is to be written of `model`, which stays as it is. `limit` is what a message may take."""
-    keep_objects = objects_hold(model)
     model = _with_keys(model)
     graph, size = gathered(GraphWriter(model).pieces())
     if size > limit:
         model = model.clone()
         if not variables_of_constants(model, min(EXTERNAL, limit // 16)):
             raise UnsupportedError(f"the graph takes {size} bytes without its variables, and protobuf allows {limit}")
-        graph, keep_objects = [], False
-    made, all_keys = None, True
-    if not _saver_fits(model):
-        model = model.clone() if graph else model
-        made, graph, all_keys = add_saver(model), [], keep_objects
+        graph = []
+    objects, before = _objects(model), model
+    reason = objects if isinstance(objects, str) else ""
+    if objects is None:
+        model = model.clone()
+        made = rewritten_objects(model)
+        objects, graph = made, []
+        reason = made if isinstance(made, str) else ""
+    made_saver, all_keys = None, True
+    if reason or not _saver_fits(model):  # without objects, collections say which variables there are
+        model = model.clone() if model is before else model
+        made_saver, graph, all_keys = add_saver(model), [], isinstance(objects, Objects)
     if not graph:
         graph, size = gathered(GraphWriter(model).pieces())
         if size > limit:
@@ -87,9 +112,19 @@ def planned(model: Model, limit: int = wire.MESSAGE_LIMIT) -> Plan:
                 f"the graph takes {size} bytes, and protobuf allows {limit}; constants of function bodies stay in it: "
                 "inline the functions first"
             )
-    writer = _writer(model, made, keep_objects)
+    found = objects if isinstance(objects, Objects) else Objects(b"")
+    writer = _writer(model, made_saver, found.graph)
     content = message(2, writer.pieces(graph))
-    return Plan(model, writer, [wire.tagged_number(1, SCHEMA_VERSION), *content], keep_objects, all_keys)
+    pieces = [wire.tagged_number(1, SCHEMA_VERSION), *content]
+    return Plan(model, writer, pieces, reason, all_keys, found.stored)
+
+
+def _objects(model: Model) -> Objects | str | None:
+    """The object graph as it came, if it still holds; empty text where there was none; None where it does not hold."""
+    carried = carried_by(model)
+    if carried is None or carried.objects is None:
+        return ""
+    return Objects(carried.meta.object_graph) if objects_hold(model) else None
 
 
 def _with_keys(model: Model) -> Model:
@@ -101,21 +136,15 @@ def _with_keys(model: Model) -> Model:
     if not new:
         return model
     model = model.clone()
-    taken = {item.checkpoint_key for item in model.variables.values()}
     for name in new:
-        key, count = name, 0
-        while key in taken:
-            count += 1
-            key = f"{name}_{count}"
-        taken.add(key)
-        model.variables[name].checkpoint_key = key
+        model.variables[name].checkpoint_key = new_key(model, name)
     return model
 
 
-def _writer(model: Model, made: Made | None, keep_objects: bool) -> MetaGraphWriter:
+def _writer(model: Model, made: Made | None, objects: bytes) -> MetaGraphWriter:
     if made is None:
-        return MetaGraphWriter(model, keep_objects=keep_objects)
-    return MetaGraphWriter(model, made.saver, {} if keep_objects else made.definitions, keep_objects)
+        return MetaGraphWriter(model, objects=objects)
+    return MetaGraphWriter(model, made.saver, {} if objects else made.definitions, objects)
 
 
 def _saver_fits(model: Model) -> bool:
@@ -140,14 +169,18 @@ def _write_checkpoint(plan: Plan, folder: str) -> None:
         return
     os.mkdir(os.path.join(folder, VARIABLES))
     prefix = os.path.join(folder, PREFIX)
+    _write_copies(model, carried, groups)
     changed = {key for key, items in groups.items() if any(_is_changed(item, carried) for item in items)}
     is_same = plan.all_keys and not changed and source is not None and all(key in source for key in groups)
+    is_same = is_same and plan.stored is None
     if is_same and isinstance(source, BundleCheckpoint):
         _copy_checkpoint(source, prefix)
         return
     with BundleWriter(prefix) as writer:
         for key in sorted({*groups, *(source.names if source is not None else ())}):
-            if source is not None and key in source and key not in changed:
+            if key == OBJECT_GRAPH and plan.stored is not None:
+                writer.add(key, tensor(np.array(plan.stored, dtype=object), STRING))
+            elif source is not None and key in source and key not in changed:
                 if plan.all_keys or key in groups:
                     _carry(writer, key, source)
             elif key in groups:
@@ -171,6 +204,14 @@ def _grouped(model: Model, carried: Carried | None) -> dict[str, list[Variable]]
             if variable.value is None:
                 raise UnsupportedError(f"variable {describe(variable)} has no value to write")
     return groups
+
+
+def _write_copies(model: Model, carried: Carried | None, groups: dict[str, list[Variable]]) -> None:
+    """Let a variable with a new value stand for all its keys of the checkpoint."""
+    for name, key in carried.keys.items() if carried is not None else ():
+        variable = model.variables.get(name)
+        if variable is not None and variable.value is not None and _is_changed(variable, carried):
+            groups[key] = [variable]
 
 
 def _is_changed(variable: Variable, carried: Carried | None) -> bool:
@@ -230,9 +271,12 @@ def _copy_others(plan: Plan, folder: str) -> None:
         return
     root = carried.root
     dropped = {asset.filename for asset in carried.assets} - {asset.filename for asset in plan.writer.assets()}
+    is_derived = any(variable.derived for variable in plan.model.variables.values())
     for name in _files(root):
         parts = name.split("/")
         if parts[0] in _OWN or (parts[0] == ASSETS and "/".join(parts[1:]) in dropped):
+            continue
+        if name == KERAS and is_derived:
             continue
         target = os.path.join(folder, *parts)
         os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.ir.model import Model
+from graphopt.ir.variable_flow import state_functions
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.functions.call_graph import called_functions
 
@@ -25,7 +26,7 @@ class RemoveUnusedFunctions(Pass):
         %y = tf.PartitionedCall(%x) {f = @used}
 
     A function counts as reached through any attribute of a node, as a node's own operator, and as the gradient of a
-    function that is reached. Refuses functions named in `keep`.
+    function that is reached, and where a SavedModel makes a table with it. Refuses functions named in `keep`.
     """
 
     keep: tuple[str, ...] = ()
@@ -33,7 +34,8 @@ class RemoveUnusedFunctions(Pass):
     def run(self, model: Model, context: PassContext) -> None:
         """Drop functions in place."""
         pending = called_functions(model.graph, model)
-        pending += [model.functions[name] for name in self.keep if name in model.functions]
+        kept = (*self.keep, *state_functions(model))
+        pending += [model.functions[name] for name in kept if name in model.functions]
         reached = dict.fromkeys(pending)
         while pending:
             for function in called_functions(pending.pop(), model):
