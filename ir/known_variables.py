@@ -10,7 +10,17 @@ from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from graphopt.ir.graph import Graph
-from graphopt.ir.model import ARGUMENT, VARIABLES, Function, Model, Variable, variable_name
+from graphopt.ir.model import (
+    ARGUMENT,
+    VARIABLES,
+    Function,
+    Model,
+    Variable,
+    callees,
+    function_references,
+    variable_name,
+)
+from graphopt.ir.ops import Trait, find
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import RESOURCE, dereferenced
 from graphopt.ir.value import Node, Value
@@ -20,7 +30,11 @@ READ = "tf.ReadVariableOp"
 CONSTANT = "tf.Const"
 THROUGH = frozenset({"tf.Identity", "tf.RefIdentity", "tf.Enter", "tf.RefEnter", "tf.Switch", "tf.RefSwitch"})
 _PLAIN = frozenset({"tf.Identity", "tf.RefIdentity"})
-LIMIT = 64  # carriers looked through
+LIMIT = 32  # carriers looked through, and values looked at on the way to variables
+_RESHAPES = frozenset({"tf.Identity", "tf.Reshape", "tf.Squeeze", "tf.ExpandDims", "tf.Cast"})
+_ADDS = {"tf.AddV2": (0, 1), "tf.Add": (0, 1), "tf.BiasAdd": (1,), "tf.Sub": (0,)} | {
+    f"tf.FusedBatchNorm{version}": (2,) for version in ("", "V2", "V3")
+}
 _REMEMBERED: WeakKeyDictionary[Model, tuple[tuple[int, ...], KnownVariables]] = WeakKeyDictionary()
 
 
@@ -37,7 +51,10 @@ class KnownVariables:
         self._handles: dict[str, list[Value]] = {}
         self._idle: set[Node] = set()  # readers in the main graph that no output needs: savers
         self._waiting: dict[str, list[tuple[Node, Value]]] = {}
+        live = _live(flow)
         for graph, found in flow.flows.items():
+            if graph not in live:
+                continue
             bound = self._arguments.get(graph, [])
             for value, tokens in found.tokens.items():
                 names = dict.fromkeys(t if isinstance(t, str) else bound[t] for t in tokens if _is_bound(t, bound))
@@ -104,10 +121,50 @@ class KnownVariables:
             names = [getattr(item, "name", "") for item in called if item is not None]
             return model is None or any(model.functions.get(name) not in self._arguments for name in names)
         if handle.dtype is not RESOURCE and user.op not in REFERENCE_CARRIERS:
-            return any(value._uses or value.is_output for value in user.outputs) or not user.outputs
+            return _is_used(user) or not user.outputs
         if user.op in HANDLE_CARRIERS or user.op in REFERENCE_CARRIERS:
             return not any(value in self._handles.get(self._name(handle) or OTHER, ()) for value in user.outputs)
-        return user.op not in READS or any(value._uses or value.is_output for value in user.outputs)
+        return user.op not in READS or _is_used(user)
+
+
+def _is_used(node: Node) -> bool:
+    """Something may need what `node` yields: more than a few operators whose own results nobody reads."""
+    pending, seen = [node], {node: None}
+    while pending:
+        found = pending.pop()
+        if found is not node and not (known_operator(found) and not found.control_users and not _is_target(found)):
+            return True
+        for value in found.outputs:
+            if value.is_output or value.is_input:
+                return True
+            for user in value.users:
+                if user not in seen:
+                    seen[user] = None
+                    pending.append(user)
+        if len(seen) > LIMIT:
+            return True
+    return False
+
+
+def _is_target(node: Node) -> bool:
+    return node.graph is not None and node in node.graph._targets
+
+
+def _live(flow: ModelFlow) -> dict[Graph, None]:
+    """The main graph, and functions that it calls for something else than saving and restoring variables."""
+    model = flow.model
+    found: dict[Graph, None] = {model.graph: None}
+    pending = [name for node in (*flow.needed, *flow.initial) for name in callees(node)]
+    pending += [signature.graph.name for signature in model.signatures.values()]
+    while pending:
+        function = model.functions.get(pending.pop())
+        if function is None or function in found:
+            continue
+        found[function] = None
+        pending += dict.fromkeys(name for node in function for name in callees(node))
+        pending += [reference.name for value in function.attrs.values() for reference in function_references(value)]
+        pending += [function.gradient] if function.gradient else []
+    return found
 
 
 def _is_bound(token: int | str, bound: list[str | None]) -> bool:
@@ -150,8 +207,6 @@ def _only(tokens: Tokens) -> str | None:
 
 def _called_plainly(flow: ModelFlow) -> dict[Function, None]:
     """Functions that nothing refers to but calls whose operands are known."""
-    from graphopt.ir.model import callees, function_references
-
     model = flow.model
     closed = dict.fromkeys(flow.order)
     references: list[str] = []
@@ -206,25 +261,62 @@ def variable_tensor(node: Node) -> Tensor | None:
     return variable.value if dereferenced(node.output.dtype) is variable.value.dtype else None
 
 
-def variables_read(values: Iterable[Value | None], through: frozenset[str]) -> dict[str, Value]:
-    """Variables, nothing of which changes, that `values` are read from: name -> handle in the graph at hand.
+def variables_read(places: Iterable[tuple[Node, int]]) -> dict[str, Value]:
+    """Variables, nothing of which changes, that inputs of nodes are computed from: name -> handle in the graph at hand.
 
-    `through` are operators that pass a value on. Handles of v1 loops and branches are left out.
+    `places` are (node, index of the input). Of inputs that also depend on other things nothing is said. Variables that
+    are added to what they meet come first: they are biases. Handles of v1 loops and branches are left out.
     """
-    found: dict[str, Value] = {}
-    for start in values:
-        value = start
-        while value is not None and value.node.op in through and value.node._inputs:
-            value = value.node._inputs[0]
-        if value is None or (value.node.op != READ and value.node.op not in VARIABLES):
-            continue
-        variable = read_variable(value.node)
-        handle = value.node._inputs[0] if value.node.op == READ else value
-        while handle is not None and handle.node.op in _PLAIN:
-            handle = handle.node._inputs[0]
-        if variable is not None and handle is not None and (handle.node.op in VARIABLES or handle.node.op == ARGUMENT):
-            found.setdefault(variable.name, handle)
+    added: dict[str, Value] = {}
+    others: dict[str, Value] = {}
+    for user, index in places:
+        for node, is_added in _readers(user._inputs[index], _adds(user, index)):
+            variable, handle = read_variable(node), _plain_handle(node)
+            if variable is not None and handle is not None:
+                (added if is_added else others).setdefault(variable.name, handle)
+    return {**added, **others}
+
+
+def _readers(start: Value | None, is_added: bool) -> list[tuple[Node, bool]]:
+    """The nodes that read the variables from which, and constants, `start` is computed; none if from anything else."""
+    pending, seen = [(start, is_added)], {start: None}
+    found: list[tuple[Node, bool]] = []
+    while pending:
+        value, is_added = pending.pop()
+        node = value.node if value is not None and not value.is_input else None
+        if node is None or len(seen) > LIMIT:
+            return []
+        if node.op == READ or node.op in VARIABLES:
+            found.append((node, is_added))
+        elif node.op != CONSTANT:
+            if not node._inputs or not (node.op in _PLAIN or known_operator(node)):
+                return []
+            for index, operand in enumerate(node._inputs):
+                if operand not in seen:
+                    seen[operand] = None
+                    pending.append((operand, is_added if node.op in _RESHAPES else _adds(node, index)))
     return found
+
+
+def known_operator(node: Node) -> bool:
+    """`node` computes one value from others, whatever they are, and does nothing else."""
+    operator = find(node.op)
+    if operator is None or operator.evaluate is None or len(node.outputs) != 1:
+        return False
+    return not operator.traits & Trait.STATEFUL and not node.control_inputs
+
+
+def _adds(node: Node, index: int) -> bool:
+    """What `node` reads at `index` is added to something."""
+    return node.op in _ADDS and index in _ADDS[node.op]
+
+
+def _plain_handle(node: Node) -> Value | None:
+    """The handle that `node` reads from, or its own reference, if that stands in its graph."""
+    handle = node._inputs[0] if node.op == READ else node.output
+    while handle is not None and handle.node.op in _PLAIN:
+        handle = handle.node._inputs[0]
+    return handle if handle is not None and (handle.node.op in VARIABLES or handle.node.op == ARGUMENT) else None
 
 
 def keep_in_variable(node: Node, sources: dict[str, Value]) -> str | None:
@@ -244,7 +336,7 @@ def keep_in_variable(node: Node, sources: dict[str, Value]) -> str | None:
     for name in sorted(fitting, key=lambda name: not model.variables[name].trainable):
         handle = sources[name]
         if handle.node.graph is graph and not known.is_read(name, model):
-            model.variables[name].value = held
+            model.variables[name].value, model.variables[name].derived = held, True
             _read_instead(node, handle, held)
             known.join(name, held)
             return name

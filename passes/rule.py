@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Union
 import numpy as np
 
 from graphopt.ir.infer import infer_node
-from graphopt.ir.known import CONSTANT, PASS_THROUGH, hold, known_tensor
+from graphopt.ir.known import CONSTANT, hold, known_tensor
 from graphopt.ir.ops import find
 from graphopt.ir.ops.derive import derived_attributes
 from graphopt.ir.tensors import Tensor
@@ -77,7 +77,7 @@ class Editor:
         if match.graph.model is not None and match.graph.model.variables:
             from graphopt.ir.known_variables import variables_read
 
-            self._variables = variables_read((v for node in match.nodes for v in node._inputs), PASS_THROUGH)
+            self._variables = variables_read((n, place) for n in match.nodes for place in range(len(n._inputs)))
 
     def node(
         self,

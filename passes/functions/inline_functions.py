@@ -10,6 +10,7 @@ from typing import Any
 from graphopt.ir.attributes import AttributePlaceholder, FunctionRef
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
+from graphopt.ir.known_variables import forget
 from graphopt.ir.model import ARGUMENT, Function, Model
 from graphopt.ir.ops import find
 from graphopt.ir.types import UNKNOWN_TYPE, TensorType
@@ -57,6 +58,7 @@ class InlineFunctions(Pass):
         for function in reached if self.levels is None else ():
             budget = self._inline(model, function, context, budget)
         self._inline(model, model.graph, context, budget)
+        forget(model)  # functions that were inlined do not read variables any more
 
     def _inline(self, model: Model, graph: Graph, context: PassContext, budget: int) -> int:
         queue = deque((node, 0) for node in graph if is_call(node, model))
