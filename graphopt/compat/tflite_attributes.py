@@ -1,0 +1,106 @@
+"""Attributes of `tf.lite.TFLiteConverter`: what they are at first, and which of them ask for what is not built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graphopt.ir.errors import UnsupportedError
+
+
+def _always(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+# Attributes that are acted upon, or must be what they are at first.
+DEFAULTS: Mapping[str, Callable[[], Any]] = {
+    "allow_custom_ops": _always(False),
+    "optimizations": set,
+    "representative_dataset": _always(None),
+    "inference_type": _always(None),
+    "inference_input_type": _always(None),
+    "inference_output_type": _always(None),
+    "exclude_conversion_metadata": _always(False),
+    "output_format": _always("TFLITE"),
+    "quantized_input_stats": dict,
+    "default_ranges_stats": _always(None),
+    "quantize_to_float16": _always(False),
+    "post_training_quantize": _always(False),
+    "dump_graphviz_dir": _always(None),
+    "conversion_summary_dir": _always(None),
+    "experimental_stablehlo_quantizer_config": _always(None),
+    "experimental_use_stablehlo_quantizer": _always(False),
+    "serialize_debug_metadata": _always(False),
+    "_experimental_calibrate_only": _always(False),
+    "_experimental_sparsify_model": _always(False),
+    "_experimental_low_bit_qat": _always(False),
+    "_experimental_variable_quantization": _always(False),
+    "_experimental_strict_qdq": _always(False),
+    "_experimental_allow_all_select_tf_ops": _always(False),
+    "_experimental_preserve_assert_op": _always(False),
+    "_experimental_reduce_type_precision": _always(False),
+    "_experimental_full_integer_quantization_bias_type": _always(None),
+    "_experimental_quantization_options": _always(None),
+    "_experimental_tf_quantization_mode": _always(None),
+    "_experimental_qdq_conversion_mode": _always(None),
+}
+ACTED_UPON = frozenset({"allow_custom_ops", "exclude_conversion_metadata"})
+
+# Attributes that choose how tf.lite's converter goes about its work, or a form of what comes out; any value will do.
+IMMATERIAL: Mapping[str, Any] = {
+    **dict.fromkeys(
+        (
+            "canonicalizing_inf_as_min_max_float", "drop_control_dependency", "experimental_enable_resource_variables",
+            "experimental_lower_tensor_list_ops", "experimental_lower_to_saved_model", "experimental_new_converter",
+            "experimental_new_dynamic_range_quantizer", "experimental_new_quantizer",
+            "_experimental_enable_composite_direct_lowering", "_experimental_lower_tensor_list_ops",
+        ),
+        True,
+    ),
+    **dict.fromkeys(
+        (
+            "change_concat_input_ranges", "dump_graphviz_video", "legalize_custom_tensor_list_ops",
+            "reorder_across_fake_quant", "unfold_batchmatmul",
+            "_experimental_default_to_single_batch_in_tensor_list_ops", "_experimental_disable_fuse_mul_and_fc",
+            "_experimental_disable_per_channel", "_experimental_disable_per_channel_quantization_for_dense_layers",
+            "_experimental_enable_dynamic_update_slice", "_experimental_guarantee_all_funcs_one_use",
+            "_experimental_unfold_large_splat_constant", "_experimental_unsafe_fuse_dynamic_shaped_broadcast",
+            "_experimental_use_buffer_offset",
+        ),
+        False,
+    ),
+    **dict.fromkeys(
+        (
+            "elide_elementsattrs_if_larger", "enable_timing", "ir_dump_dir", "ir_dump_func_regex",
+            "ir_dump_pass_regex", "model_origin_framework", "print_ir_after", "print_ir_before",
+            "print_ir_module_scope", "saved_model_dir",
+        )
+    ),
+}  # fmt: skip
+_FLOAT = (None, "float32")
+_SETS = frozenset({"TFLITE_BUILTINS", "SELECT_TF_OPS"})
+
+
+def unbuilt(converter: Any) -> None:
+    """Raise `UnsupportedError` for the first attribute of `converter` that asks for what is not built yet."""
+    for name, first in DEFAULTS.items():
+        value = getattr(converter, name)
+        is_type = name.startswith("inference_")
+        held = _type_name(value) in _FLOAT if is_type else not value or value == first()
+        if name not in ACTED_UPON and not held:
+            raise UnsupportedError(f"graphopt does not build what TFLiteConverter.{name} asks for yet: leave it unset")
+    spec = converter.target_spec
+    for name in ("supported_types", "experimental_select_user_tf_ops", "experimental_supported_backends"):
+        values = [_type_name(value) for value in getattr(spec, name, ()) or ()]
+        if (name != "supported_types" and values) or set(values) - {"float32"}:
+            raise UnsupportedError(f"graphopt does not build what target_spec.{name} asks for yet: leave it empty")
+    for item in spec.supported_ops:
+        if str(getattr(item, "name", item)) not in _SETS:
+            raise UnsupportedError(f"graphopt does not build target_spec.supported_ops with {item} yet: leave it out")
+
+
+def _type_name(value: Any) -> str | None:
+    if value is None:
+        return None
+    name = getattr(value, "name", None) or getattr(value, "__name__", None) or value
+    return str(name)

@@ -1,0 +1,60 @@
+"""Functions that become a model only by way of a SavedModel: several at once, or with tables; and JAX's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.model import Model
+from graphopt.sources_tensorflow import MISSING
+
+NO_JAX = "this needs JAX and TensorFlow: pip install 'graphopt[xla,tensorflow]'"
+
+
+def read_functions(functions: Mapping[str, Any], owner: Any = None) -> Model:
+    """A model with a signature for each ConcreteFunction. `owner`, a `tf.Module` say, holds what they capture.
+
+    Raises `UsageError` without TensorFlow, and for a function that captures what `owner` does not hold.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UsageError(MISSING) from error
+    from graphopt.ir.formats.savedmodel import read_savedmodel
+
+    holder = tf.Module()
+    holder.owner = owner
+    holder.variables_captured = [list(function.graph.variables) for function in functions.values()]
+    with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
+        try:
+            tf.saved_model.save(holder, folder, signatures=dict(functions))
+        except (AssertionError, ValueError, TypeError) as error:
+            reason = printable(" ".join(str(error).split()), 300)
+            raise UsageError(f"the functions cannot be exported, give the object that holds them: {reason}") from error
+        return read_savedmodel(folder)  # what it maps stays until the model is gone, removed or not
+
+
+def read_jax(function: Any, inputs: Sequence[tuple[str, Any]]) -> Model:
+    """The model of a function of JAX, for inputs of the names, shapes and types of `inputs`.
+
+    Raises `UsageError` without JAX or TensorFlow, and for a JAX that writes StableHLO alone.
+    """
+    try:
+        import tensorflow as tf
+        from jax.experimental import jax2tf
+    except ImportError as error:
+        raise UsageError(NO_JAX) from error
+    try:
+        converted = jax2tf.convert(function, with_gradient=False, native_serialization=False, enable_xla=False)
+    except TypeError as error:
+        raise UsageError(
+            "this JAX hands functions over as StableHLO alone, which graphopt does not read: use one whose "
+            f"jax2tf.convert takes native_serialization=False ({printable(str(error), 200)})"
+        ) from error
+    specs = [tf.TensorSpec(tf.shape(value).numpy(), tf.as_dtype(value.dtype), name) for name, value in inputs]
+    traced = tf.function(lambda *arguments: converted(*arguments), autograph=False).get_concrete_function(*specs)
+    from graphopt.sources import read
+
+    return read(traced).model
