@@ -27,7 +27,7 @@ PREPARE = (
 )
 UNROLL = "unroll-loops,"
 # What is worth doing to operators of TFLite.
-FINISH = "fuse-bias,fuse-activations,merge-duplicates"
+FINISH = "recognise-activations,fuse-bias,fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
 ROUNDS = 8
 
 
@@ -59,7 +59,7 @@ class TFLiteBackend:
         joined = join(parts)
         adopt(joined)
         if not findings:
-            _run(FINISH, joined, report)
+            _run(FINISH, joined, report, rounds=ROUNDS)
         return Lowered(joined, report), findings
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
