@@ -17,7 +17,9 @@ from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
 TFLITE_CONSTANT = "tfl.CONSTANT"
-CONSTANTS = frozenset({CONSTANT, TFLITE_CONSTANT})
+ONNX_CONSTANT = "onnx.Initializer"
+CONSTANTS = frozenset({CONSTANT, TFLITE_CONSTANT, ONNX_CONSTANT})
+_OF_FORMAT = {"tflite": TFLITE_CONSTANT, "onnx": ONNX_CONSTANT}
 PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.PreventGradient", "tf.GuaranteeConst"})
 
 VARIABLE_VALUES = frozenset({"tf.ReadVariableOp", "tf.VariableV2", "tf.Variable"})

@@ -70,6 +70,7 @@ FAMILIES = (
     "graphopt.ir.ops.tf_gradients",
     "graphopt.ir.ops.tf_training",
     "graphopt.ir.ops.tflite",
+    "graphopt.ir.ops.onnx",
 )
 
 
