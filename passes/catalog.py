@@ -44,6 +44,7 @@ _CATALOG: dict[str, str] = {
     "fuse-dilation": "graphopt.passes.tflite.fuse_dilation:FuseDilation",
     "fuse-padding": "graphopt.passes.tflite.fuse_padding:FusePadding",
     "recognise-activations": "graphopt.passes.tflite.recognise_activations:RecogniseActivations",
+    "merge-reshapes": "graphopt.passes.tflite.merge_reshapes:MergeReshapes",
     "fuse-activations": "graphopt.passes.tflite.fuse_activations:FuseActivations",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",
     "rename-operator": "graphopt.passes.rename.rename_operator:RenameOperator",

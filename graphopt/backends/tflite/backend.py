@@ -27,7 +27,7 @@ PREPARE = (
 )
 UNROLL = "unroll-loops,"
 # What is worth doing to operators of TFLite.
-FINISH = "recognise-activations,fuse-bias,fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
+FINISH = "recognise-activations,merge-reshapes,fuse-bias,fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
 ROUNDS = 8
 
 
