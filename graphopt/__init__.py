@@ -20,6 +20,7 @@ _EXPORTS = {
     "load": "graphopt.api",
     "optimize": "graphopt.api",
     "save": "graphopt.api",
+    "calibrate": "graphopt.calibration",
     "diff": "graphopt.differences",
     "Difference": "graphopt.differences",
     "discover": "graphopt.discovery",
@@ -55,6 +56,7 @@ _EXPORTS = {
 
 if TYPE_CHECKING:
     from graphopt.api import Result, load, optimize, save
+    from graphopt.calibration import calibrate
     from graphopt.differences import Difference, diff
     from graphopt.discovery import discover
     from graphopt.freezing import Frozen, freeze
@@ -107,6 +109,7 @@ __all__ = [
     "UsageError",
     "VerificationReport",
     "__version__",
+    "calibrate",
     "check",
     "diff",
     "discover",

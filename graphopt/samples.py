@@ -88,6 +88,11 @@ def _typed_inputs(model: Model, signature: str | None) -> dict[str, tuple[Value,
     return {name: (value, inferred[name].type) for name, value in inputs.items()}
 
 
+def typed_inputs(model: Model, signature: str | None = None) -> dict[str, TensorType]:
+    """What is known of the type of each input of a signature, in order."""
+    return {name: kind for name, (_, kind) in _typed_inputs(model, signature).items()}
+
+
 def _type_of(value: Value) -> TensorType:
     """The type a value has, or that its node declares."""
     kind = value.type
@@ -190,10 +195,18 @@ def _read_arrays(path: str) -> dict[str, Any]:
 
 
 def split_samples(
-    arrays: Mapping[str, Any], model: Model, *, source: str = "data", signature: str | None = None
+    arrays: Mapping[str, Any],
+    model: Model,
+    *,
+    source: str = "data",
+    signature: str | None = None,
+    left_out: Sequence[str] = (),
 ) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """Arrays with a leading axis of samples as a list of samples. Raises `UsageError` where they do not fit."""
-    inputs = _typed_inputs(model, signature)
+    """Arrays with a leading axis of samples as a list of samples, for all inputs but those `left_out`.
+
+    Raises `UsageError` where they do not fit.
+    """
+    inputs = {name: item for name, item in _typed_inputs(model, signature).items() if name not in left_out}
     named = {name.removesuffix(":0"): array for name, array in arrays.items()}
     wanted = {name.removesuffix(":0"): name for name in inputs}
     where = printable(source)
@@ -225,6 +238,32 @@ def _fit(array: Any, kind: TensorType, name: str, where: str) -> Any:
             f"{where}: array '{printable(name)}' of shape {list(array.shape)} does not fit (samples, *{kind.shape}); "
             "its first axis counts samples, before the batch of the input itself"
         )
+    return _cast(array, kind, name, where)
+
+
+def fit_sample(array: Any, kind: TensorType, name: str, where: str) -> Any:
+    """One sample of one input in the input's type. Raises `UsageError`, saying `where`, for another shape or type."""
+    import numpy as np
+
+    array = np.asarray(array)
+    check_sample_shape(array.shape, kind, name, where)
+    return _cast(array, kind, name, where)
+
+
+def check_sample_shape(shape: tuple[int, ...], kind: TensorType, name: str, where: str) -> None:
+    """Raise `UsageError` unless a sample of this shape fits the input."""
+    if Shape(shape).merged(kind.shape) is not None:
+        return
+    hint = ""
+    if Shape((1, *shape)).merged(kind.shape) is not None:
+        hint = "; the input's batch dimension is missing in front"
+    elif len(shape) == 4 and Shape((shape[0], *shape[2:], shape[1])).merged(kind.shape) is not None:
+        hint = "; its channels come first, the input's last"
+    raise UsageError(f"{where}: input '{printable(name)}' takes shape {kind.shape}, not {list(shape)}{hint}")
+
+
+def _cast(array: Any, kind: TensorType, name: str, where: str) -> Any:
+    """`array` in the element type of the input."""
     wanted = dereferenced(kind.dtype)
     try:
         given = dtype_of(array)

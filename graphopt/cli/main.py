@@ -26,6 +26,7 @@ VERBS = {
     "optimize": Verb("graphopt.cli.optimize", "run a pipeline of passes over a model and write the result"),
     "freeze": Verb("graphopt.cli.freeze", "make constants of variables: a SavedModel in, one graph out"),
     "lower": Verb("graphopt.cli.lower", "lower a model to TFLite"),
+    "calibrate": Verb("graphopt.cli.calibrate", "gather statistics of a model's tensors on samples"),
     "quantize": Verb("graphopt.cli.quantize", "store and compute with fewer bits"),
     "check": Verb("graphopt.cli.check", "what of a model a target cannot express, and why"),
     "print": Verb("graphopt.cli.print", "the model as readable text"),

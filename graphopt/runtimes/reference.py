@@ -80,6 +80,31 @@ class ReferenceRuntime:
         _Run(model, self._memory(model)).results(request, list(dict.fromkeys(request.fetches.values())), watch)
         return seen
 
+    def observe(
+        self,
+        model: Model,
+        feeds: Mapping[str, Any],
+        see: Callable[[Value, Array], None],
+        signature: str | None = None,
+    ) -> dict[str, Array]:
+        """Run the signature and call `see` with every array that is computed, each time it is, in functions too.
+
+        Returns the signature's outputs. Raises what `run` raises.
+        """
+        request = Request(model, feeds, None, signature)
+
+        def watch(value: Value, token: Any) -> None:
+            token = dereferenced(token) if type(token) is not Variable or token.array is not None else None
+            if isinstance(token, np.ndarray):
+                see(value, token)
+
+        for value, array in request.feeds.items():
+            see(value, array)
+        values = list(dict.fromkeys(request.fetches.values()))
+        run = _Run(model, self._memory(model), watch)
+        results = dict(zip(values, run.results(request, values, watch), strict=True))
+        return {name: _array_of(value, results[value]) for name, value in request.fetches.items()}
+
     def _memory(self, model: Model) -> Memory:
         if model not in self._memories:
             self._memories[model] = Memory()
@@ -96,8 +121,8 @@ def _array_of(value: Value, token: Any) -> Array:
 class _Run:
     """One run of a model, bodies included."""
 
-    def __init__(self, model: Model, memory: Memory):
-        self._model, self._memory = model, memory
+    def __init__(self, model: Model, memory: Memory, watch_bodies: Callable[[Value, Any], None] | None = None):
+        self._model, self._memory, self._watch_bodies = model, memory, watch_bodies
         self._plans: dict[Graph, Plan] = {}
         self._attrs: dict[Node, Mapping[str, Any]] = {}
 
@@ -140,7 +165,7 @@ class _Run:
         if plan is None:
             plan = self._plans[graph] = Plan(graph, graph.inputs, graph.outputs, graph.targets)
         feeds = dict(zip(graph.inputs, asked.arguments, strict=True))
-        return Executor(plan, self._computer(asked.attrs)).run(feeds)
+        return Executor(plan, self._computer(asked.attrs), self._watch_bodies).run(feeds)
 
     def _computer(self, instantiation: Mapping[str, Any]) -> Callable[[Task, list[Any]], Running]:
         def compute(task: Task, inputs: list[Any]) -> Running:

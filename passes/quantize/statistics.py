@@ -39,9 +39,10 @@ class Collected(NamedTuple):
     channels: bool = False
 
     @classmethod
-    def for_method(cls, method: RangeMethod, *, channels: bool = False) -> Collected:
-        """What `method` needs."""
-        return cls(method.needs_histogram, method.needs_recent, channels)
+    def for_methods(cls, *methods: RangeMethod, channels: bool = False) -> Collected:
+        """What all of `methods` need."""
+        histogram, recent = any(m.needs_histogram for m in methods), any(m.needs_recent for m in methods)
+        return cls(histogram, recent, channels)
 
 
 class TensorKey(NamedTuple):
@@ -165,14 +166,16 @@ class Statistics:
     """Statistics of the tensors of a model.
 
     `method` is how ranges are to be chosen from them unless somebody says otherwise, `collected` what was gathered:
-    what `method` needs if not given. `spans` are the numbers of the samples seen, as (first, behind the last).
+    what `method` needs if not given. `spans` are the numbers of the samples seen, as (first, behind the last). `notes`
+    is what whoever gathered them wants to be known; it is not saved.
     """
 
     def __init__(self, method: RangeMethod = RangeMethod(), collected: Collected | None = None):  # noqa: B008
         self.method = method
-        self.collected = Collected.for_method(method) if collected is None else collected
+        self.collected = Collected.for_methods(method) if collected is None else collected
         self.spans: list[tuple[int, int]] = []
         self.tensors: dict[TensorKey, TensorStatistics] = {}
+        self.notes: list[str] = []
 
     def __len__(self) -> int:
         return len(self.tensors)

@@ -240,7 +240,7 @@ def test_a_tensor_listed_twice_is_refused() -> None:
 
 def test_methods_by_name() -> None:
     assert range_method("ema", decay=0.5) == RangeMethod("ema", decay=0.5)
-    assert Collected.for_method(range_method("entropy")) == Collected(histogram=True)
+    assert Collected.for_methods(range_method("entropy")) == Collected(histogram=True)
     for arguments, message in (
         ({"method": "median"}, "there are minmax"),
         ({"method": "ema", "decay": 1.0}, "decay"),

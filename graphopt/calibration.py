@@ -1,0 +1,198 @@
+"""Calibration: run a model on samples and gather statistics of its tensors."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from graphopt.data_guard import DataGuard
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.model import Model
+from graphopt.names import close_names
+from graphopt.passes.quantize.methods import RangeMethod, range_method
+from graphopt.passes.quantize.statistics import Collected, Statistics
+from graphopt.sample_streams import Sample, stream_samples
+from graphopt.samples import signature_of, typed_inputs
+
+if TYPE_CHECKING:
+    from graphopt.runtimes.base import Runtime
+    from graphopt.runtimes.observation import Observer
+
+Report = Callable[[int, int, str], None]
+
+
+def calibrate(
+    model: Any,
+    data: Any,
+    *,
+    method: str | RangeMethod = "minmax",
+    also: Sequence[str | RangeMethod] = (),
+    channels: bool = False,
+    signature: str | None = None,
+    states: Mapping[str, str] | None = None,
+    reset: bool = False,
+    shard: tuple[int, int] | None = None,
+    first_sample: int = 0,
+    runtime: str | Runtime | None = None,
+    check: bool = True,
+    progress: Report | None = None,
+) -> Statistics:
+    """Run `model`, anything `load` takes, on `data` and return statistics of every float tensor it computes.
+
+    `data` is the path of an `.npz` (one array for each input, shaped (samples, *the input's shape, batch included*)), a
+    mapping of such arrays, or an iterable of samples: dicts by input name, or arrays in the order of the inputs. A
+    mapping whose keys are names of signatures has data of one of these kinds for each. Samples are read one at a time.
+
+    `method` (minmax, ema, percentile, mse, entropy) is how ranges are to be chosen, and decides what is gathered;
+    what the methods in `also` need is gathered too, and with `channels` the range of each channel.
+
+    A model keeps its variables from sample to sample unless `reset` says that each starts anew. Where states go in
+    and out, `states` maps inputs to the outputs they are fed with from the second sample on; they start as zeros and
+    need no data. `shard` (k, n) takes the k-th of n parts of the samples, k from 1; `first_sample` numbers them from
+    there. Statistics of shards merge to those of one run (`graphopt.passes.quantize.statistics.merge`).
+
+    `runtime` is litert, tensorflow or reference; by default LiteRT for TFLite models, and for TensorFlow's TensorFlow
+    where it is installed and sees all of the model. With `check` off, what is wrong with the samples is noted
+    instead of raised. Notes are in `Statistics.notes`.
+
+    Raises `UsageError` for data that do not fit the model, `CheckError` for samples that cannot be right, `RunError`
+    where the model fails.
+    """
+    loaded = _loaded(model)
+    chosen = range_method(method)
+    collected = Collected.for_methods(chosen, *map(range_method, also), channels=channels)
+    statistics = Statistics(chosen, collected)
+    for name, part in _by_signature(loaded, data, signature).items():
+        run = _Run(loaded, name, dict(states or {}), check, runtime)
+        first = statistics.spans[-1][1] if statistics.spans else first_sample
+        run.gather(statistics, part, shard, first, reset, progress)
+    return statistics
+
+
+def _loaded(source: Any) -> Model:
+    if isinstance(source, Model) and source.signatures:
+        return source
+    from graphopt.api import load
+
+    return load(source)
+
+
+def _by_signature(model: Model, data: Any, signature: str | None) -> dict[str, Any]:
+    """Data for each signature that has any."""
+    if signature is None and isinstance(data, Mapping) and data and set(data) <= set(model.signatures):
+        names = {name for item in model.signatures.values() for name in item.inputs}
+        if not set(data) <= names:
+            return dict(data)
+    chosen = signature_of(model, signature)
+    return {next(name for name, item in model.signatures.items() if item is chosen): data}
+
+
+class _Run:
+    """The samples of one signature."""
+
+    def __init__(self, model: Model, signature: str, states: dict[str, str], check: bool, runtime: Any):
+        self._model, self._signature, self._states = model, signature, states
+        _check_states(model, signature, states)
+        self._guard = DataGuard(model, signature, strict=check)
+        self._observer = observer_for(model, signature, runtime)
+
+    def gather(
+        self, statistics: Statistics, data: Any, shard: tuple[int, int] | None, first: int, reset: bool, progress: Any
+    ) -> None:
+        """Add what the samples show."""
+        stream = stream_samples(data, self._model, signature=self._signature, left_out=tuple(self._states))
+        start, end = _part(stream.length, shard)
+        carried = _zeros(self._model, self._signature, self._states)
+        fetched = tuple(dict.fromkeys(self._states.values()))
+        everything = tuple(signature_of(self._model, self._signature).outputs)
+        number = first + start
+        for sample in _between(stream.samples, start, end):
+            if progress is not None:
+                progress(number - first - start, 0 if end is None else end - start, f"sample {number}")
+            self._guard.check(sample)
+            if reset:
+                self._observer.reset()
+            statistics.begin_sample(number)
+            is_suspect = self._guard.suspects_pixels
+            outputs = self._observer.run(
+                {**sample, **carried}, statistics.observe, everything if is_suspect else fetched
+            )
+            if is_suspect:
+                self._guard.see_outputs(outputs)
+            carried = {name: outputs[output] for name, output in self._states.items()}
+            number += 1
+        if number == first + start:
+            raise UsageError("the data hold no samples")
+        statistics.notes += [*self._guard.finish(is_part=shard is not None), *self._observer.notes]
+
+
+def _between(samples: Any, start: int, end: int | None) -> Iterator[Sample]:
+    return islice(iter(samples), start, end)
+
+
+def _part(count: int | None, shard: tuple[int, int] | None) -> tuple[int, int | None]:
+    """Which samples a shard has. Raises `UsageError` for no part, and where nobody knows how many there are."""
+    if shard is None:
+        return 0, count
+    place, parts = shard
+    if not 1 <= place <= parts:
+        raise UsageError(f"there is no part {place} of {parts}: parts are numbered from 1")
+    if count is None:
+        raise UsageError("samples without a known number cannot be divided: give an .npz or a list, or divide them")
+    return count * (place - 1) // parts, count * place // parts
+
+
+def _check_states(model: Model, signature: str, states: Mapping[str, str]) -> None:
+    found = signature_of(model, signature)
+    for name, output in states.items():
+        if name not in found.inputs:
+            raise UsageError(f"the model has no input '{printable(name)}'{close_names(name, found.inputs)}")
+        if output not in found.outputs:
+            raise UsageError(f"the model has no output '{printable(output)}'{close_names(output, found.outputs)}")
+
+
+def _zeros(model: Model, signature: str, states: Mapping[str, str]) -> Sample:
+    import numpy as np
+
+    kinds = typed_inputs(model, signature)
+    found: Sample = {}
+    for name in states:
+        dims = kinds[name].shape.dims
+        if dims is None or kinds[name].dtype.numpy is None:
+            raise UsageError(f"state '{printable(name)}' has no known shape or type to start from")
+        found[name] = np.zeros([dim if isinstance(dim, int) else 1 for dim in dims], kinds[name].dtype.numpy)
+    return found
+
+
+# What runs the model ------------------------------------------------------------------------------------------
+
+
+def observer_for(model: Model, signature: str | None, runtime: str | Runtime | None = None) -> Observer:
+    """What runs `model` and shows its tensors. Raises `UsageError` for an unknown or absent runtime."""
+    from graphopt.runtimes.observation import ReferenceObserver, RuntimeObserver
+
+    name = runtime if runtime is None or isinstance(runtime, str) else runtime.name
+    if name is None:
+        name = _default_runtime(model)
+    if name == "litert":
+        from graphopt.runtimes.litert_observer import LiteRTObserver
+
+        return LiteRTObserver(model, signature)
+    if name == "reference":
+        return ReferenceObserver(model, signature)
+    from graphopt.runtimes.base import get_runtime
+
+    return RuntimeObserver(
+        get_runtime(name) if runtime is None or isinstance(runtime, str) else runtime, model, signature
+    )
+
+
+def _default_runtime(model: Model) -> str:
+    """LiteRT for its own operators; TensorFlow, which is faster than the reference, where it sees everything."""
+    if any(node.dialect == "tfl" for node in model.graph):
+        return "litert"
+    if model.functions or model.variables:
+        return "reference"
+    return "tensorflow" if importlib.util.find_spec("tensorflow") is not None else "reference"
