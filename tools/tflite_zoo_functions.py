@@ -45,6 +45,7 @@ def audio(rng: Any) -> Built:
         def __init__(self) -> None:
             super().__init__()
             self.network = network
+            self.held = [weight.value for weight in network.weights]
             self.mel = tf.constant(tf.signal.linear_to_mel_weight_matrix(40, 257, 16000, 60.0, 7600.0))
 
         @tf.function(input_signature=[tf.TensorSpec((1, 16000), name="x")])
@@ -144,7 +145,7 @@ def reductions(x: Any) -> Any:
         "where": tf.where(x > 0.0, x, tf.exp(x)), "cumulative": tf.cumsum(x, 1, reverse=True, exclusive=True),
         "soft": tf.nn.log_softmax(x * 2.0), "hot": tf.one_hot(tf.argmin(x, 1), 12), "norm": tf.nn.l2_normalize(x, 1),
         "power": tf.pow(tf.abs(x) + 0.1, 1.7), "floor": tf.math.floordiv(x, 0.4), "mod": tf.math.floormod(x, 0.7),
-        "erf": tf.math.erf(x), "atan": tf.math.atan2(x, x + 3.0), "deviation": tf.math.reduce_std(x, 1),
+        "atan": tf.math.atan2(x, x + 3.0), "deviation": tf.math.reduce_std(x, 1),
         "softplus": tf.nn.softplus(x), "mish": x * tf.tanh(tf.nn.softplus(x)), "rounded": tf.round(x * 3.0),
         "squares": tf.math.squared_difference(x, tf.reverse(x, [1])), "sign": tf.sign(x), "gelu": tf.nn.gelu(x),
         "selu": tf.nn.selu(x), "swish": tf.nn.silu(x), "relu6": tf.nn.relu6(x * 4.0), "crelu": tf.nn.crelu(x),
@@ -173,10 +174,23 @@ def dynamic_shapes(x: Any) -> Any:
     shape = tf.shape(x)
     flat = tf.reshape(x, [shape[0], shape[1] * 6])
     return {
-        "flat": tf.reshape(flat, [-1, 3]), "ones": tf.ones(shape[:2])[..., None] + x, "filled": tf.fill(shape, 2.0) * x,
+        "flat": tf.reshape(flat, [-1, 3]), "filled": tf.fill(shape, 2.0) * x,
         "half": x[:, : shape[1] // 2], "broadcast": tf.broadcast_to(x[:, :1], shape), "positive": tf.where(x > 0.5),
         "size": tf.size(x), "mask": tf.sequence_mask(tf.range(shape[1]), shape[1]), "means": tf.reduce_mean(x, [0, 1]),
     }  # fmt: skip
+
+
+def dynamic_axes(x: Any) -> Any:
+    """A new axis on what has unknown dimensions: x: [?, ?, 6]."""
+    import tensorflow as tf
+
+    return {"ones": tf.ones(tf.shape(x)[:2])[..., None] + x, "rows": x[:, None, ..., 1:]}
+
+
+def error_function(x: Any) -> Any:
+    import tensorflow as tf
+
+    return {"erf": tf.math.erf(x), "gelu": tf.nn.gelu(x, approximate=False)}
 
 
 def signatures(rng: Any) -> Built:
@@ -268,7 +282,7 @@ def variables(rng: Any) -> Built:
         def serve(self, x: Any) -> Any:
             return {"output_0": self.total.assign_add(x) * 2.0}
 
-    return of_module(Counter(), [{"x": rng.normal(size=3).astype(np.float32)}])
+    return of_module(Counter(), [{"x": rng.normal(size=3).astype(np.float32)}], may_be_flat=True)
 
 
 MODELS: dict[str, Callable[[Any], Built]] = {
@@ -282,6 +296,8 @@ MODELS: dict[str, Callable[[Any], Built]] = {
     "slices": of_function(slices, (4, 6, 8), (4, 6, 8)),
     "reductions": of_function(reductions, (None, 12), (5, 12)),
     "integers": of_function(integers, (8, 4), (8, 4)),
+    "dynamic_axes": of_function(dynamic_axes, (None, None, 6), (2, 4, 6)),
+    "error_function": of_function(error_function, (3, 5), (3, 5)),
     "dynamic_shapes": of_function(dynamic_shapes, (None, None, 6), (2, 4, 6)),
     "signatures": signatures,
     "ordered": ordered,

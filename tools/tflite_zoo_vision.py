@@ -31,7 +31,9 @@ def on_noise(layers_of: Callable[[Any, Any], Any], shape: tuple[int, ...], batch
         import numpy as np
 
         inputs = keras.Input(shape, name="x")
-        given = rng.normal(size=(4, *shape)).astype(np.float32)
+        each = (4, *[1] * len(shape))  # samples of their own scale and mean: pooling must not make them alike
+        noise = rng.normal(size=(4, *shape)) * rng.uniform(0.3, 1.5, each) + rng.normal(size=each)
+        given = noise.astype(np.float32)
         return exported(keras.Model(inputs, layers_of(keras.layers, inputs)), given, batch, rng)
 
     return build
@@ -149,6 +151,7 @@ def detector(rng: Any) -> Built:
         def __init__(self) -> None:
             super().__init__()
             self.network = model
+            self.held = [weight.value for weight in model.weights]
 
         @tf.function(input_signature=[tf.TensorSpec((1, 128, 128, 3), name="x")])
         def serve(self, x: Any) -> Any:
