@@ -31,6 +31,7 @@ FAMILIES = (
     "normalization",
     "image",
     "matmul",
+    "einsum",
     "control",
     "rows",
     "array",
