@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from graphopt.accuracy import OutputError, Tolerance, compare_samples
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
-from graphopt.ir.value import Node
+from graphopt.ir.value import Node, Value
+from graphopt.layers import inlined, layer_pairs
 from graphopt.names import tensor_name
 from graphopt.passes.base import Exactness
 from graphopt.samples import Samples, random_inputs, read_samples, signature_of, split_samples
@@ -112,8 +113,10 @@ def engine_named(runtime: str | Runtime | None) -> Runtime:
 
 
 def engine_for(model: Model, runtime: str | Runtime | None) -> Runtime:
-    """`engine_named`, except that LiteRT is the default for what was read from a `.tflite`."""
-    return engine_named("litert" if runtime is None and model.format == "tflite" else runtime)
+    """`engine_named`, except that LiteRT runs what is TFLite's, whatever is named, and nothing else."""
+    if model.format == "tflite" and (runtime is None or isinstance(runtime, str)):
+        runtime = "litert"
+    return engine_named(None if runtime == "litert" and model.format != "tflite" else runtime)
 
 
 def _has_tensorflow() -> bool:
@@ -197,39 +200,53 @@ def _compare_layers(
     tolerance: Tolerance,
     names: Mapping[str, str],
 ) -> None:
-    """Compare every tensor that both models have under one name, in the order of the second model."""
+    """Compare every tensor of the second model that the first has too, in the order of the second."""
     candidate = models[1]
+    reference = inlined(models[0]) if candidate.format == "tflite" else models[0]
     expected, actual = (
         [engine.run_all(model, sample) for sample in fed]
-        for model, fed, engine in zip(models, samples, engines, strict=True)
+        for model, fed, engine in zip((reference, candidate), samples, engines, strict=True)
     )
-    order = [tensor_name(value) for node in _in_order(candidate) for value in node.outputs]
-    shared = [name for name in order if name in expected[0] and name in actual[0]]
-    alike = [name for name in shared if expected[0][name].shape == actual[0][name].shape]
-    alike = [name for name in alike if expected[0][name].dtype == actual[0][name].dtype]
-    left, right = ([{name: run[name] for name in alike} for run in runs] for runs in (expected, actual))
+    pairs = {
+        name: other
+        for name, other in layer_pairs(reference, candidate).items()
+        if name in actual[0] and other in expected[0] and _are_alike(actual[0][name], expected[0][other])
+    }
+    left = [{other: run[other] for other in pairs.values()} for run in expected]
+    right = [{other: run[name] for name, other in pairs.items()} for run in actual]
     report.layers = compare_samples(left, right, tolerance)
-    report.first_divergence = _first_divergence(report, candidate, names)
+    report.first_divergence = _first_divergence(report, candidate, names, pairs)
+
+
+def _are_alike(first: Any, second: Any) -> bool:
+    return bool(first.shape == second.shape and first.dtype == second.dtype)
 
 
 def _in_order(model: Model) -> list[Node]:
     return signature_of(model).graph.topological_order()
 
 
-def _first_divergence(report: VerificationReport, candidate: Model, names: Mapping[str, str]) -> str | None:
+def _first_divergence(
+    report: VerificationReport, candidate: Model, names: Mapping[str, str], pairs: Mapping[str, str]
+) -> str | None:
     """Walk back from the outputs that do not hold through tensors that differ, or that only one model has."""
     wrong = {layer.name: None for layer in report.layers if not layer.holds}
     right = {layer.name: None for layer in report.layers if layer.holds}
+
+    def layer(value: Value) -> str:
+        name = tensor_name(value)
+        return pairs.get(name, name)
+
     outputs = signature_of(candidate).output_values()
     pending = [outputs[names[output.name]] for output in report.outputs if not output.holds]
     seen = dict.fromkeys(pending)
     while pending:
         for source in pending.pop().node.inputs:
-            if source is not None and source not in seen and tensor_name(source) not in right:
+            if source is not None and source not in seen and layer(source) not in right:
                 seen[source] = None
                 pending.append(source)
     reached = (value for node in _in_order(candidate) for value in node.outputs if value in seen and node.input_count)
-    return next((tensor_name(value) for value in reached if tensor_name(value) in wrong), None)
+    return next((layer(value) for value in reached if layer(value) in wrong), None)
 
 
 # During a run of passes ---------------------------------------------------------------------------------------
