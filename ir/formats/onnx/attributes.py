@@ -62,7 +62,8 @@ class AttributeReader:
             elif field == 9:
                 strings.append(bytes(self.buffer[value:stop]))
         if kind in (6, 7, 8):
-            return name, tuple({6: floats, 7: integers, 8: strings}[kind])
+            listed: dict[int, tuple[Any, ...]] = {6: tuple(floats), 7: tuple(integers), 8: tuple(strings)}
+            return name, listed[kind]
         if kind in single:
             return name, single[kind]
         if kind in (1, 2, 3):

@@ -90,7 +90,7 @@ class TensorReader:
         _check(len(numbers), size)
         if dtype.is_float and dtype.bits <= 16:
             bits = np.array(numbers, np.int64).astype(np.uint16 if dtype.bits == 16 else np.uint8)
-            return ArrayTensor(bits.view(dtype.numpy).reshape(shape), dtype)
+            return ArrayTensor(bits.view(dtype.numpy or np.uint8).reshape(shape), dtype)
         return ArrayTensor(np.array(numbers, np.int64).astype(dtype.numpy).reshape(shape), dtype)
 
     def _integers(self, tag: int, value: int, stop: int) -> list[int]:
