@@ -26,13 +26,20 @@ def check_output(path: str, force: bool, *inputs: str) -> None:
     is_folder = is_folder_name(path)
     if os.path.isdir(path) and not is_folder:
         raise UsageError(f"'{shown}' is a directory; name a file in it, or end the name with / for a SavedModel")
-    if not os.path.isdir(folder):
+    if not os.path.isdir(folder) and not _makes_folder(path):
         raise UsageError(f"the folder '{printable(folder)}' does not exist")
     for given in inputs:
         if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
             raise UsageError(f"'{shown}' is the input itself; write to another file")
     if os.path.lexists(path) and not force and not (os.path.isdir(path) and not os.listdir(path)):
         raise UsageError(f"'{shown}' exists; give --force to replace it")
+
+
+def _makes_folder(path: str) -> bool:
+    """`path` is a version of a model, `name/1`, whose folder is made where a SavedModel is written."""
+    from graphopt.ir.formats.savedmodel_writer import is_version
+
+    return is_version(path)
 
 
 def write_model(model: Model, path: str, force: bool) -> int:

@@ -51,6 +51,8 @@ class Carried:
         self.initialisers: tuple[str, ...] = ()
         self.assets: tuple[Asset, ...] = ()
         self.checkpoint: Checkpoint | None = None
+        self.before: list[memoryview] = []  # other MetaGraphs of the SavedModel, as they stand before this one in it
+        self.after: list[memoryview] = []  # and after it
         self.root = ""  # folder of the SavedModel it was read from
         self.calls: dict[str, str] = {}  # signature -> concrete function that it calls
         self.arguments: dict[str, int] = {}  # concrete function -> number of its arguments

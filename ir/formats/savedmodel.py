@@ -36,7 +36,8 @@ def is_savedmodel(path: str | os.PathLike[str]) -> bool:
 def read_savedmodel(path: str | os.PathLike[str], *, tags: Collection[str] | None = None, verify: bool = True) -> Model:
     """The model in the folder `path`, or the MetaGraph of it whose tags are `tags`.
 
-    Without `tags` the only MetaGraph is taken, or the one for serving. `verify` compares the checksums of all
+    Without `tags` the only MetaGraph is taken, or the one for serving; the others are carried as they are, for when
+    the model is written. `verify` compares the checksums of all
     weights. Raises `UsageError`, listing the tags there are, where it cannot be told which is meant, and
     `MalformedError` for what is missing, damaged or contradicts itself.
     """
@@ -44,7 +45,8 @@ def read_savedmodel(path: str | os.PathLike[str], *, tags: Collection[str] | Non
     mapping = _map(root)
     try:
         spans = _metagraphs(mapping)
-        start, stop = spans[_chosen([read_tags(mapping.buffer, *span) for span in spans], tags, root)]
+        place = _chosen([read_tags(mapping.buffer, *span) for span in spans], tags, root)
+        start, stop = spans[place]
         meta = read_metagraph(mapping.buffer, start, stop)
     except MalformedError as error:
         raise error.located(mapping.path) from None
@@ -55,6 +57,8 @@ def read_savedmodel(path: str | os.PathLike[str], *, tags: Collection[str] | Non
     model = model_of(mapping, meta, checkpoint, verify=verify)
     carried = model.metadata[METADATA]
     carried.root = os.path.abspath(root)
+    carried.before = [mapping.view[first:last] for first, last in spans[:place]]
+    carried.after = [mapping.view[first:last] for first, last in spans[place + 1 :]]
     for asset in carried.assets:
         _check_asset(root, asset)
     if checkpoint is None:

@@ -69,6 +69,16 @@ def rewritten_objects(model: Model) -> Objects | str:
     return _Rewriting(model, carried, carried.objects).run()
 
 
+def is_frozen(model: Model) -> bool:
+    """Variables that the model came with are constants now, and no signature needs any that is still there."""
+    carried = carried_by(model)
+    bound = carried.bound if carried is not None else {}
+    if all(name in model.variables for name in bound):
+        return False
+    outputs = (value.node for signature in model.signatures.values() for value in signature.output_values().values())
+    return not any(node.op in VARIABLES for node in reachable(outputs))
+
+
 def _is_whole(model: Model, carried: Carried, name: str) -> bool:
     """The concrete function `name` is there and takes as much as it did."""
     function = model.functions.get(name)
@@ -118,7 +128,13 @@ class _Rewriting:
         model, carried, editor = self.model, self.carried, self.editor
         stale = _stale(model, carried)
         whole = [name for name in self.objects.captures if name not in stale and _is_whole(model, carried, name)]
-        editor.keep(whole, lambda place: _is_gone(model, carried, place))
+        frozen = is_frozen(model)
+        editor.keep(
+            whole,
+            lambda place: (
+                _is_gone(model, carried, place) or (frozen and self.objects.objects[place].kind == "variable")
+            ),
+        )
         signatures = {name: (self._kept_call(name), carried.orders.get(name)) for name in model.signatures}
         wanted = {
             name: order_of(model.signatures[name], order) for name, (called, order) in signatures.items() if not called

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from graphopt.ir.formats.graphdef_writer import GraphWriter, gathered
 from graphopt.ir.formats.metagraph import Carried, node_name
 from graphopt.ir.formats.metagraph_writer import MetaGraphWriter, carried_by, saver_is_whole
 from graphopt.ir.formats.savedmodel import ASSETS, BINARY, PREFIX, SCHEMA_VERSION, TEXT, VARIABLES, is_savedmodel
-from graphopt.ir.formats.savedmodel_objects import Objects, objects_hold, rewritten_objects
+from graphopt.ir.formats.savedmodel_objects import Objects, is_frozen, objects_hold, rewritten_objects
 from graphopt.ir.formats.savedmodel_saver import (
     Made,
     add_saver,
@@ -44,6 +45,27 @@ FINGERPRINT = "fingerprint.pb"  # checksums of the other files, true only of the
 KERAS = "keras_metadata.pb"  # the layers that the weights belong to, as they were
 EXTERNAL = 1 << 16  # bytes from which a constant moves to the checkpoint where the graph is too large for a message
 _OWN = frozenset({BINARY, TEXT, VARIABLES, FINGERPRINT})
+
+
+def is_version(path: str) -> bool:
+    """The name is a number, in a folder that holds the versions of a model: what TensorFlow Serving asks for."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return name.isascii() and name.isdecimal() and os.path.isdir(os.path.dirname(folder))
+
+
+@contextmanager
+def folder_of_version(path: str) -> Iterator[None]:
+    """Make the folder that is to hold the version `path` of a model; it goes again if nothing comes into it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    made = is_version(path) and not os.path.lexists(folder)
+    if made:
+        os.mkdir(folder)
+    try:
+        yield
+    except BaseException:
+        if made:
+            os.rmdir(folder)
+        raise
 
 
 class Plan(NamedTuple):
@@ -67,8 +89,9 @@ def write_savedmodel(model: Model, path: str | os.PathLike[str], *, overwrite: b
     The folder appears complete or not at all. A model from a SavedModel keeps its assets and other files, and its
     object graph: variables, tables, signatures, and those of its functions that are still there. Where signatures
     cannot be functions there is no object graph, but signatures, variables, tables and assets remain. What
-    Keras says of layers is left out where passes computed new weights: for those layers they would be wrong. Where
-    the graph would exceed protobuf's 2 GiB, large constants become variables.
+    Keras says of layers, and MetaGraphs of other tags, are left out where passes computed new weights: for those they
+    would be wrong. The folder that is to hold a version of the model, `name/1`, is made. Where the graph would exceed
+    protobuf's 2 GiB, large constants become variables.
 
     Raises `UsageError` where the folder exists, or holds anything but a SavedModel, and `UnsupportedError` for what
     a SavedModel cannot hold.
@@ -77,7 +100,7 @@ def write_savedmodel(model: Model, path: str | os.PathLike[str], *, overwrite: b
     if overwrite and os.path.isdir(target) and os.listdir(target) and not is_savedmodel(target):
         raise UsageError(f"{printable(target)} holds something else than a SavedModel, and is not replaced")
     plan = planned(model)
-    with directory_written_atomically(target, overwrite=overwrite) as folder:
+    with folder_of_version(target), directory_written_atomically(target, overwrite=overwrite) as folder:
         with open(os.path.join(folder, BINARY), "wb") as file:
             for piece in plan.message:
                 file.write(piece)
@@ -94,17 +117,17 @@ def planned(model: Model, limit: int = wire.MESSAGE_LIMIT) -> Plan:
         if not variables_of_constants(model, min(EXTERNAL, limit // 16)):
             raise UnsupportedError(f"the graph takes {size} bytes without its variables, and protobuf allows {limit}")
         graph = []
-    objects, before = _objects(model), model
+    objects, original = _objects(model), model
     reason = objects if isinstance(objects, str) else ""
     if objects is None:
         model = model.clone()
         made = rewritten_objects(model)
         objects, graph = made, []
         reason = made if isinstance(made, str) else ""
-    made_saver, all_keys = None, True
+    made_saver, all_keys = None, not is_frozen(original)
     if reason or not _saver_fits(model):  # without objects, collections say which variables there are
-        model = model.clone() if model is before else model
-        made_saver, graph, all_keys = add_saver(model), [], isinstance(objects, Objects)
+        model = model.clone() if model is original else model
+        made_saver, graph, all_keys = add_saver(model), [], all_keys and isinstance(objects, Objects)
     if not graph:
         graph, size = gathered(GraphWriter(model).pieces())
         if size > limit:
@@ -115,8 +138,23 @@ def planned(model: Model, limit: int = wire.MESSAGE_LIMIT) -> Plan:
     found = objects if isinstance(objects, Objects) else Objects(b"")
     writer = _writer(model, made_saver, found.graph)
     content = message(2, writer.pieces(graph))
-    pieces = [wire.tagged_number(1, SCHEMA_VERSION), *content]
-    return Plan(model, writer, pieces, reason, all_keys, found.stored)
+    before, after = _other_metagraphs(model)
+    pieces = [wire.tagged_number(1, SCHEMA_VERSION), *before, *content, *after]
+    return Plan(model, writer, pieces, reason, all_keys or bool(before or after), found.stored)
+
+
+def _other_metagraphs(model: Model) -> tuple[list[Piece], list[Piece]]:
+    """The MetaGraphs around this one, as they came: they share its checkpoint.
+
+    None where passes computed new weights, which would be wrong in graphs that they did not rewrite, or froze all.
+    """
+    carried = carried_by(model)
+    if carried is None or is_frozen(model) or any(variable.derived for variable in model.variables.values()):
+        return [], []
+    first, second = (
+        [piece for view in views for piece in message(2, [view])] for views in (carried.before, carried.after)
+    )
+    return first, second
 
 
 def _objects(model: Model) -> Objects | str | None:
@@ -181,7 +219,7 @@ def _write_checkpoint(plan: Plan, folder: str) -> None:
             if key == OBJECT_GRAPH and plan.stored is not None:
                 writer.add(key, tensor(np.array(plan.stored, dtype=object), STRING))
             elif source is not None and key in source and key not in changed:
-                if plan.all_keys or key in groups:
+                if plan.all_keys or key in groups or (key == OBJECT_GRAPH and plan.writer.objects):
                     _carry(writer, key, source)
             elif key in groups:
                 _write_group(writer, key, groups[key], source)
@@ -272,6 +310,8 @@ def _copy_others(plan: Plan, folder: str) -> None:
     root = carried.root
     dropped = {asset.filename for asset in carried.assets} - {asset.filename for asset in plan.writer.assets()}
     is_derived = any(variable.derived for variable in plan.model.variables.values())
+    if carried.before or carried.after:  # which may need them
+        dropped = set()
     for name in _files(root):
         parts = name.split("/")
         if parts[0] in _OWN or (parts[0] == ASSETS and "/".join(parts[1:]) in dropped):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from graphopt import api
+from graphopt.freezing import freeze
 from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.formats import savedmodel_writer
+from graphopt.ir.formats.checkpoint import open_checkpoint
 from graphopt.ir.formats.metagraph import METADATA
 from graphopt.ir.formats.savedmodel import read_savedmodel
 from graphopt.ir.formats.savedmodel_writer import write_savedmodel
@@ -155,6 +157,21 @@ def test_new_variables_are_objects(net: pathlib.Path, tmp_path: pathlib.Path, mo
     assert after.signatures["serving_default"](x=tf.ones([1]))["w"].numpy().tolist() == [2, 2]
     assert after.w.numpy().tolist() == [1, 1]
     assert getattr(after.graphopt, "0").shape == (5000,)
+
+
+def test_frozen(net: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Nothing of the weights stays in the checkpoint; the table is still an object."""
+    import tensorflow as tf
+
+    model = freeze(str(net)).model
+    after = loaded(model, tmp_path / "out")
+    assert not hasattr(after, "kernel")
+    assert hasattr(after, "table") or "hash_table" not in {node.name for node in model.graph}
+    before = tf.saved_model.load(str(net))
+    np.testing.assert_allclose(values(after)[0], values(before)[0], rtol=1e-5, atol=1e-5)
+    assert after.signatures["look_up"](word=tf.constant(["b"]))["row"].numpy().tolist() == [4]
+    names = open_checkpoint(tmp_path / "out" / "variables" / "variables").names
+    assert list(names) == ["_CHECKPOINTABLE_OBJECT_GRAPH"]
 
 
 def test_functions_that_name_variables_themselves(net: pathlib.Path, tmp_path: pathlib.Path) -> None:

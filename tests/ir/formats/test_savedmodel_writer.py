@@ -87,6 +87,38 @@ def test_an_existing_folder(folder: pathlib.Path, tmp_path: pathlib.Path, matmul
     assert files(tmp_path / "empty") == before
 
 
+def test_the_versions_of_a_model(tmp_path: pathlib.Path, matmul: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_savedmodel(matmul(), tmp_path / "name" / "1")
+    write_savedmodel(matmul(), tmp_path / "name" / "2")
+    assert sorted(os.listdir(tmp_path / "name")) == ["1", "2"]
+    monkeypatch.setattr(savedmodel_writer, "_write_checkpoint", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_savedmodel(matmul(), tmp_path / "other" / "1")
+    assert os.listdir(tmp_path) == ["name"]
+    with pytest.raises(UsageError, match="there is no folder"):
+        write_savedmodel(matmul(), tmp_path / "a" / "b" / "1")
+
+
+def test_metagraphs_of_other_tags_come_along(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    path = folder / "saved_model.pb"
+    message = SavedModel.FromString(path.read_bytes())
+    for tag in ("train", "gpu"):
+        message.meta_graphs.add().CopyFrom(message.meta_graphs[0])
+        message.meta_graphs[-1].meta_info_def.tags[:] = [tag]
+    path.write_bytes(message.SerializeToString())
+    model = read_savedmodel(folder, tags="train")
+    PassManager("strip-unused").run(model)
+    write_savedmodel(model, tmp_path / "out")
+    written = SavedModel.FromString((tmp_path / "out" / "saved_model.pb").read_bytes()).meta_graphs
+    assert [list(meta.meta_info_def.tags) for meta in written] == [["serve"], ["train"], ["gpu"]]
+    assert [written[0], written[2]] == [message.meta_graphs[0], message.meta_graphs[2]]
+    assert read_savedmodel(tmp_path / "out", tags="gpu").variables["w"].value is not None
+    model.variables["w"].derived = True
+    write_savedmodel(model, tmp_path / "alone")
+    written = SavedModel.FromString((tmp_path / "alone" / "saved_model.pb").read_bytes()).meta_graphs
+    assert [list(meta.meta_info_def.tags) for meta in written] == [["train"]]
+
+
 def test_over_itself(folder: pathlib.Path) -> None:
     model = read_savedmodel(folder)
     model.variables["w"].value = tensor(np.full((3, 2), 7, np.float32))
