@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from graphopt.ir.model import Model
-from graphopt.ir.value import Node
+from graphopt.ir.model import Model, Signature
 from graphopt.names import tensor_name
-from graphopt.samples import signature_of
 
 
-def layer_pairs(reference: Model, candidate: Model) -> dict[str, str]:
+def layer_pairs(reference: Signature, candidate: Signature) -> dict[str, str]:
     """Tensor names of `candidate`, in the order it computes them, to those of `reference` that they should equal.
 
     A node of another name stands for the last of its origins, unless a node is called so or a later one stands for it.
     """
-    places = {node.name: place for place, node in enumerate(_ordered(reference))}
-    nodes = {node.name: node for node in signature_of(reference).graph}
+    ordered = reference.graph.topological_order()
+    places = {node.name: place for place, node in enumerate(ordered)}
+    nodes = {node.name: node for node in ordered}
     named: dict[str, str] = {}
     standing: dict[str, str] = {}  # reference's tensor -> candidate's
     order: list[str] = []
-    for node in _ordered(candidate):
+    for node in candidate.graph.topological_order():
         same = nodes.get(node.name)
         for value in node.outputs:
             name = tensor_name(value)
@@ -34,17 +33,12 @@ def layer_pairs(reference: Model, candidate: Model) -> dict[str, str]:
     return {name: pairs[name] for name in order if name in pairs}
 
 
-def _ordered(model: Model) -> list[Node]:
-    return signature_of(model).graph.topological_order()
-
-
-def inlined(model: Model) -> Model:
-    """The model as one graph, whose tensors have the names that lowering gives them; itself where it is one."""
+def inlined(model: Model, signature: str) -> Model:
+    """One signature as one graph, whose tensors have the names that lowering gives them."""
     if not model.functions and not model.variables:
         return model
     from graphopt.freezing import freeze_model
 
-    name = next(key for key, item in model.signatures.items() if item is signature_of(model))
     copy = model.clone()
-    freeze_model(copy, signature=name)
+    freeze_model(copy, signature=signature)
     return copy

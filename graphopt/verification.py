@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.accuracy import OutputError, Tolerance, compare_samples
 from graphopt.ir.errors import UsageError, printable
-from graphopt.ir.model import Model
-from graphopt.ir.value import Node, Value
+from graphopt.ir.model import Model, Signature
+from graphopt.ir.value import Value
 from graphopt.layers import inlined, layer_pairs
 from graphopt.names import tensor_name
 from graphopt.passes.base import Exactness
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphopt.runtimes.base import Runtime
 
 SCHEMA = "graphopt/verify/v1"
+DEFAULT_SIGNATURE = "serving_default"
 SAMPLES = 3  # random samples where the caller gives neither data nor a number
 
 
@@ -66,6 +67,7 @@ def verify(
     atol: float | None = None,
     per_layer: bool = False,
     runtime: str | Runtime | None = None,
+    signature: str | None = None,
 ) -> VerificationReport:
     """Run two models on the same inputs and compare their outputs.
 
@@ -73,27 +75,39 @@ def verify(
     or a sequence of samples; without it `random` samples are drawn from `seed`. An output holds when its largest
     absolute error is at most `atol + rtol * scale`, where the scale is the largest magnitude of the reference and
     `rtol` follows from the element type unless given. Integers, strings and booleans must be equal, NaN and Inf in
-    the same places.
+    the same places. `signature` names the one to run, in both; without it, it is the first model's first.
 
     Raises `UsageError` where the models' inputs or outputs do not correspond.
     """
-    reference, candidate = loaded(first), loaded(second)
-    samples = make_samples(reference, data, random, seed)
-    engines = engine_for(reference, runtime), engine_for(candidate, runtime)
-    names = _correspondence(reference, candidate)
+    models = loaded(first), loaded(second)
+    chosen = _chosen_signatures(models, signature)
+    samples = make_samples(models[0], data, random, seed, chosen[0])
+    engines = engine_for(models[0], runtime), engine_for(models[1], runtime)
+    names = _correspondence(models, chosen)
     tolerance = Tolerance(rtol, atol)
-    expected = [engines[0].run(reference, sample) for sample in samples]
+    expected = [engines[0].run(models[0], sample, signature=chosen[0]) for sample in samples]
     renamed = [{other: sample[name] for name, other in names.inputs.items()} for sample in samples]
     actual = [
         {key: outputs[other] for key, other in names.outputs.items()}
-        for outputs in (engines[1].run(candidate, sample) for sample in renamed)
+        for outputs in (engines[1].run(models[1], sample, signature=chosen[1]) for sample in renamed)
     ]
     runtimes = ", ".join(dict.fromkeys(engine.name for engine in engines))
     report = VerificationReport(runtimes, len(samples), compare_samples(expected, actual, tolerance))
     report.warnings = [*names.notes, *_flat_outputs(report.outputs)]
     if per_layer:
-        _compare_layers(report, (reference, candidate), (samples, renamed), engines, tolerance, names.outputs)
+        _compare_layers(report, models, chosen, (samples, renamed), engines, tolerance, names.outputs)
     return report
+
+
+def _chosen_signatures(models: tuple[Model, Model], name: str | None) -> tuple[str, str]:
+    """The signature of each model: `name`, or the first model's default or first one; the second's first otherwise."""
+    there = models[0].signatures
+    if name is None:
+        name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in there else next(iter(there), None)
+    signature_of(models[0], name)
+    first = next(iter(there)) if name is None else name
+    second = next((key for key in models[1].signatures if key == first), next(iter(models[1].signatures), first))
+    return first, second
 
 
 def loaded(source: Any) -> Model:
@@ -127,14 +141,16 @@ def _has_tensorflow() -> bool:
         return False
 
 
-def make_samples(model: Model, data: Any, random: int = SAMPLES, seed: int = 0) -> Samples:
+def make_samples(
+    model: Model, data: Any, random: int = SAMPLES, seed: int = 0, signature: str | None = None
+) -> Samples:
     """Samples from whatever way the caller gave them, or drawn at random."""
     if data is None:
-        return random_inputs(model, random, seed)
+        return random_inputs(model, random, seed, signature=signature)
     if isinstance(data, (str, os.PathLike)):
-        return read_samples(data, model)
+        return read_samples(data, model, signature=signature)
     if isinstance(data, Mapping):
-        return split_samples(data, model)
+        return split_samples(data, model, signature=signature)
     samples = list(data)
     if not samples:
         raise UsageError("the data hold no samples")
@@ -153,8 +169,8 @@ class _Correspondence:
     notes: list[str]
 
 
-def _correspondence(reference: Model, candidate: Model) -> _Correspondence:
-    first, second = signature_of(reference), signature_of(candidate)
+def _correspondence(models: tuple[Model, Model], chosen: tuple[str, str]) -> _Correspondence:
+    first, second = (signature_of(model, name) for model, name in zip(models, chosen, strict=True))
     notes: list[str] = []
     inputs = _pair("input", first.input_values(), second.input_values(), notes)
     outputs = _pair("output", first.output_values(), second.output_values(), notes)
@@ -195,6 +211,7 @@ def _flat_outputs(outputs: Sequence[OutputError]) -> list[str]:
 def _compare_layers(
     report: VerificationReport,
     models: tuple[Model, Model],
+    chosen: tuple[str, str],
     samples: tuple[Samples, Samples],
     engines: tuple[Runtime, Runtime],
     tolerance: Tolerance,
@@ -202,32 +219,28 @@ def _compare_layers(
 ) -> None:
     """Compare every tensor of the second model that the first has too, in the order of the second."""
     candidate = models[1]
-    reference = inlined(models[0]) if candidate.format == "tflite" else models[0]
+    reference = inlined(models[0], chosen[0]) if candidate.format == "tflite" else models[0]
     expected, actual = (
-        [engine.run_all(model, sample) for sample in fed]
-        for model, fed, engine in zip((reference, candidate), samples, engines, strict=True)
+        [engine.run_all(model, sample, signature=name) for sample in fed]
+        for model, name, fed, engine in zip((reference, candidate), chosen, samples, engines, strict=True)
     )
     pairs = {
         name: other
-        for name, other in layer_pairs(reference, candidate).items()
+        for name, other in layer_pairs(signature_of(reference, chosen[0]), signature_of(candidate, chosen[1])).items()
         if name in actual[0] and other in expected[0] and _are_alike(actual[0][name], expected[0][other])
     }
     left = [{other: run[other] for other in pairs.values()} for run in expected]
     right = [{other: run[name] for name, other in pairs.items()} for run in actual]
     report.layers = compare_samples(left, right, tolerance)
-    report.first_divergence = _first_divergence(report, candidate, names, pairs)
+    report.first_divergence = _first_divergence(report, signature_of(candidate, chosen[1]), names, pairs)
 
 
 def _are_alike(first: Any, second: Any) -> bool:
     return bool(first.shape == second.shape and first.dtype == second.dtype)
 
 
-def _in_order(model: Model) -> list[Node]:
-    return signature_of(model).graph.topological_order()
-
-
 def _first_divergence(
-    report: VerificationReport, candidate: Model, names: Mapping[str, str], pairs: Mapping[str, str]
+    report: VerificationReport, candidate: Signature, names: Mapping[str, str], pairs: Mapping[str, str]
 ) -> str | None:
     """Walk back from the outputs that do not hold through tensors that differ, or that only one model has."""
     wrong = {layer.name: None for layer in report.layers if not layer.holds}
@@ -237,7 +250,7 @@ def _first_divergence(
         name = tensor_name(value)
         return pairs.get(name, name)
 
-    outputs = signature_of(candidate).output_values()
+    outputs = candidate.output_values()
     pending = [outputs[names[output.name]] for output in report.outputs if not output.holds]
     seen = dict.fromkeys(pending)
     while pending:
@@ -245,7 +258,12 @@ def _first_divergence(
             if source is not None and source not in seen and layer(source) not in right:
                 seen[source] = None
                 pending.append(source)
-    reached = (value for node in _in_order(candidate) for value in node.outputs if value in seen and node.input_count)
+    reached = (
+        value
+        for node in candidate.graph.topological_order()
+        for value in node.outputs
+        if value in seen and node.input_count
+    )
     return next((layer(value) for value in reached if layer(value) in wrong), None)
 
 

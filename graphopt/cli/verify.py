@@ -30,7 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rtol", metavar="R", type=tolerance, help="error allowed, relative to an output's scale")
     parser.add_argument("--atol", metavar="A", type=tolerance, help="error allowed besides (default: 0)")
     parser.add_argument("--per-layer", action="store_true", help="compare every tensor that both models have")
-    parser.add_argument("--runtime", metavar="R", help="what runs the models: reference, tensorflow or litert")
+    parser.add_argument(
+        "--runtime", metavar="R", help="what runs models of TensorFlow: reference or tensorflow; LiteRT runs TFLite's"
+    )
+    parser.add_argument("--signature", metavar="S", help="the signature to run (default: A's default or first one)")
     add_json(parser)
 
 
@@ -51,6 +54,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         atol=options.atol,
         per_layer=options.per_layer,
         runtime=options.runtime,
+        signature=options.signature,
     )
     for warning in report.warnings:
         console.note(warning)

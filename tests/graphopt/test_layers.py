@@ -9,6 +9,7 @@ from graphopt.backends.tflite.backend import TFLiteBackend
 from graphopt.ir import tensor
 from graphopt.layers import inlined, layer_pairs
 from graphopt.lowering import lower
+from graphopt.samples import signature_of
 from graphopt.testing.lowering import text_model
 from graphopt.verification import engine_for, verify
 
@@ -26,7 +27,7 @@ def test_a_fused_node_is_the_last_of_its_origins() -> None:
     model = text_model("%a = tf.Neg(%x)\n%b = tf.Abs(%a)\n%y = tf.Relu(%b)")
     fused = text_model("%made = tf.Abs(%x)\n%y = tf.Relu(%made)")
     fused.graph.node("made").origins = ("b", "a")
-    assert layer_pairs(model, fused) == {"x:0": "x:0", "made:0": "b:0", "y:0": "y:0"}
+    assert layer_pairs(signature_of(model), signature_of(fused)) == {"x:0": "x:0", "made:0": "b:0", "y:0": "y:0"}
 
 
 def test_a_name_says_more_than_an_origin_and_the_last_of_several_stands() -> None:
@@ -34,9 +35,9 @@ def test_a_name_says_more_than_an_origin_and_the_last_of_several_stands() -> Non
     split = text_model("%one = tf.Neg(%x)\n%two = tf.Abs(%one)\n%y = tf.Abs(%two)")
     for name in ("one", "two"):
         split.graph.node(name).origins = ("a", "nowhere")
-    assert layer_pairs(model, split) == {"x:0": "x:0", "two:0": "a:0", "y:0": "y:0"}
+    assert layer_pairs(signature_of(model), signature_of(split)) == {"x:0": "x:0", "two:0": "a:0", "y:0": "y:0"}
     split.graph.node("two").origins = ("y",)
-    assert layer_pairs(model, split) == {"x:0": "x:0", "one:0": "a:0", "y:0": "y:0"}
+    assert layer_pairs(signature_of(model), signature_of(split)) == {"x:0": "x:0", "one:0": "a:0", "y:0": "y:0"}
 
 
 def test_the_first_tensor_that_diverges_is_named_after_its_origin() -> None:
@@ -59,7 +60,7 @@ def test_the_first_tensor_that_diverges_is_named_after_its_origin() -> None:
 
 def test_functions_are_looked_into(tmp_path) -> None:
     model = text_model(DENSE, outputs="%scores")
-    assert inlined(model) is model
+    assert inlined(model, "serving_default") is model
     graphopt.save(model, f"{tmp_path}/saved/")
     report = verify(f"{tmp_path}/saved", lower(model, "tflite").model, per_layer=True, runtime="reference")
     assert "active:0" in {layer.name for layer in report.layers}
