@@ -104,9 +104,9 @@ def conv3d(layers: Any, inputs: Any) -> Any:
 def conv1d(layers: Any, inputs: Any) -> Any:
     value = layers.Conv1D(24, 5, padding="causal", dilation_rate=2, activation="relu")(inputs)
     value = layers.BatchNormalization()(layers.SeparableConv1D(24, 3, padding="same")(value))
-    value = layers.DepthwiseConv1D(3, padding="same")(layers.MaxPooling1D()(value))
+    value = layers.DepthwiseConv1D(3, padding="same")(layers.MaxPooling1D(2)(value))
     value = layers.Conv1DTranspose(16, 4, strides=2, padding="same", activation="gelu")(value)
-    return layers.Dense(6)(layers.Flatten()(layers.AveragePooling1D()(value)))
+    return layers.Dense(6)(layers.Flatten()(layers.AveragePooling1D(2)(value)))
 
 
 def conv_lstm(layers: Any, inputs: Any) -> Any:
@@ -175,10 +175,7 @@ def of_module(module: Any, feeds: list[dict[str, Any]], *, may_be_flat: bool = F
 
 
 def channels_first(rng: Any) -> Built:
-    """Convolutions, batch norm and pooling in NCHW, as exported from PyTorch or trained on GPUs: CPUs cannot run it.
-
-    Inputs and outputs of the record come from the same network in NHWC.
-    """
+    """Convolutions, batch norm and pooling in NCHW, as exported from PyTorch or trained on GPUs."""
     import numpy as np
     import tensorflow as tf
 
