@@ -23,11 +23,16 @@ PREPARE = (
     "strip-unused,sort{canonical=true},raise-control-flow,inline-functions,take-constant-branches,"
     "remove-nodes{dropout=true,assertions=true,defaults=true},remove-control-dependencies,infer-shapes,"
     "fold-constants,simplify,fold-batch-norms,specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},"
-    "merge-duplicates,strip-unused,remove-unused-functions"
+    "channels-last,merge-duplicates,strip-unused,remove-unused-functions"
 )
 UNROLL = "unroll-loops,"
+# Operators of TFLite for what several of TensorFlow's compute together, before each is lowered by itself.
+RECOGNISE = "recognise-gelu"
 # What is worth doing to operators of TFLite.
-FINISH = "recognise-activations,merge-reshapes,fuse-bias,fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
+FINISH = (
+    "recognise-softmax,cancel-transposes,recognise-activations,merge-reshapes,fuse-bias,"
+    "fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
+)
 ROUNDS = 8
 
 
@@ -66,6 +71,7 @@ class TFLiteBackend:
         drop_idle_targets(part)
         _run(UNROLL + PREPARE if options.unroll else PREPARE, part, report, rounds=ROUNDS)
         plain_outputs(part)
+        _run(RECOGNISE, part, report)
         legalize = Legalize(options)
         _run(legalize, part, report)
         plain_outputs(part)
