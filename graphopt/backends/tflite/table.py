@@ -34,6 +34,12 @@ FAMILIES = (
     "einsum",
     "control",
     "rows",
+    "reshaping",
+    "slicing",
+    "joining",
+    "blocks",
+    "filling",
+    "passing",
     "array",
 )
 

@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.common import NO_ACTIVATION, as_int32
+from graphopt.backends.tflite.rules.common import as_int32
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.value import Value
-
-
-@RULES.legalize("tf.Reshape")
-def reshaped(op: Lowering) -> Value:
-    """The same elements in another shape."""
-    return op.emit("RESHAPE", op.input(0), as_int32(op, op.input(1)))
-
-
-@RULES.legalize("tf.Pad")
-def pad(op: Lowering) -> Value:
-    """Zeros around a tensor."""
-    return op.emit("PAD", op.input(0), as_int32(op, op.input(1)))
 
 
 @RULES.legalize("tf.Mean", "tf.Sum", "tf.Max", "tf.Min", "tf.Prod")
@@ -31,13 +19,6 @@ def reduction(op: Lowering) -> Value:
         "tf.Prod": "REDUCE_PROD",
     }
     return op.emit(names[op.node.op], op.input(0), as_int32(op, op.input(1)), keep_dims=op.attr("keep_dims"))
-
-
-@RULES.legalize("tf.ConcatV2")
-def concatenation(op: Lowering) -> Value:
-    """Tensors joined along a constant axis."""
-    axis = int(op.constant_input(-1, "the axis"))
-    return op.emit("CONCATENATION", *op.inputs[:-1], axis=axis, fused_activation_function=NO_ACTIVATION)
 
 
 @RULES.legalize("tf.Softmax")

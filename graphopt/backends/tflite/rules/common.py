@@ -33,6 +33,8 @@ def as_int32(op: Lowering, value: Value) -> Value:
     if array is not None:
         limits = np.iinfo(np.int32)
         return op.constant(np.clip(array, limits.min, limits.max).astype(np.int32), name=f"{value.node.name}/int32")
+    if value.node.op == "tfl.CAST" and value.node.input(0).dtype is INT32:
+        return value.node.input(0)
     return cast(op, value, INT32) if value.dtype is INT64 else value
 
 

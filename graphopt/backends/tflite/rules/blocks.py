@@ -1,0 +1,66 @@
+"""Blocks of axes moved into the channels or into the batch, and back."""
+
+from __future__ import annotations
+
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.kernels import move, step
+from graphopt.backends.tflite.rules.reshaping import reshaped
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir import dimensions
+from graphopt.ir.types import Shape, TensorType
+from graphopt.ir.value import Value
+
+BLOCKS = {"tf.SpaceToDepth": "SPACE_TO_DEPTH", "tf.DepthToSpace": "DEPTH_TO_SPACE"}
+BATCHES = {"tf.SpaceToBatchND": "SPACE_TO_BATCH_ND", "tf.BatchToSpaceND": "BATCH_TO_SPACE_ND"}
+
+
+@RULES.legalize(*BLOCKS)
+def blocks(op: Lowering) -> Value:
+    """Blocks of height and width moved into the channels, or back. Channels that come first are moved to the end."""
+    layout = op.text("data_format", "NHWC")
+    size = int(op.attr("block_size"))
+    if layout == "NHWC":
+        return move(op, BLOCKS[op.node.op], op.input(0), block_size=size)
+    if layout != "NCHW":
+        op.refuse(f"its layout is {layout}")
+    last = op.integers([0, 2, 3, 1], name=f"{op.node.name}/channels_last")
+    first = op.integers([0, 3, 1, 2], name=f"{op.node.name}/channels_first")
+    moved = step(op, op.node.op_type, step(op, "Transpose", op.input(0), last), block_size=size, data_format=b"NHWC")
+    return step(op, "Transpose", moved, first)
+
+
+@RULES.legalize(*BATCHES)
+def batches(op: Lowering) -> Value:
+    """Blocks of one or two axes moved into the batch, or back; whatever axes come after them are made one."""
+    block, margins = (op.constant_input(place, what) for place, what in ((1, "its block"), (2, "its margins")))
+    value, spatial = op.input(0), block.size
+    operands = (
+        op.integers(block, name=f"{op.node.name}/block"),
+        op.integers(margins, name=f"{op.node.name}/margins"),
+    )
+    if spatial not in (1, 2):
+        op.refuse(f"it has {spatial} axes of blocks; LiteRT takes one or two")
+    if op.rank(value) == spatial + 2:
+        return move(op, BATCHES[op.node.op], value, *operands)
+    return _with_one_last_axis(op, value, operands, spatial)
+
+
+def _with_one_last_axis(op: Lowering, value: Value, operands: tuple[Value, Value], spatial: int) -> Value:
+    dims, made = value.shape.dims or (), op.type.shape.dims or ()
+    rest = dimensions.product(dims[1 + spatial :])
+    flat = reshaped(op, value, (*dims[: 1 + spatial], rest), name=f"{op.node.name}/flat")
+    if flat is not None:
+        type = TensorType(value.dtype, Shape((*made[: 1 + spatial], rest)))
+        moved = move(op, BATCHES[op.node.op], flat, *operands, type=type, name=f"{op.node.name}/moved")
+        found = reshaped(op, moved, made)
+        if found is not None:
+            return found
+    op.refuse("more than one of its dimensions is unknown", "give the inputs shapes (set-shapes)")
+
+
+@RULES.legalize("tf.SpaceToBatch", "tf.BatchToSpace")
+def batches_of_squares(op: Lowering) -> Value:
+    """Square blocks of height and width moved into the batch, or back."""
+    size = int(op.attr("block_size"))
+    block = op.integers([size, size], name=f"{op.node.name}/block")
+    return step(op, f"{op.node.op_type}ND", op.input(0), block, op.input(1))

@@ -1,0 +1,172 @@
+"""Tensors made of several, and several of one: concatenation, packing, splitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.common import NO_ACTIVATION
+from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute_all, move, step, supported
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir.known import known_array
+from graphopt.ir.value import Value
+
+
+@RULES.legalize("tf.ConcatV2", "tf.Concat")
+def concatenation(op: Lowering) -> Value:
+    """Tensors joined along a constant axis; what is known to be empty is left out."""
+    axis, values = (op.inputs[-1], op.inputs[:-1]) if op.node.op == "tf.ConcatV2" else (op.inputs[0], op.inputs[1:])
+    held = known_array(axis)
+    if held is None:
+        op.refuse("its axis is computed at run time", "make it a constant (freeze or specialise the model)")
+    return joined(op, values, int(held.reshape(())))
+
+
+def joined(op: Lowering, values: Sequence[Value], axis: int) -> Value:
+    """`values` joined along `axis`."""
+    filled = [value for value in values if value.shape.dims is None or value.shape.static is None or value.shape.size]
+    if len(filled) < 2:
+        return filled[0] if filled else values[0]
+    return move(op, "CONCATENATION", *filled, axis=axis, fused_activation_function=NO_ACTIVATION)
+
+
+@RULES.legalize("tf.ParallelConcat")
+def parallel_concatenation(op: Lowering) -> Value:
+    """Tensors joined along the first axis."""
+    return joined(op, op.inputs, 0)
+
+
+@RULES.legalize("tf.Pack")
+def pack(op: Lowering) -> Value:
+    """Tensors of one shape joined along a new axis; types that PACK lacks are given that axis and concatenated."""
+    values, axis = op.inputs, int(op.attr("axis"))
+    if len(values) > 1 and supported("PACK", values, [op.type]):
+        return op.emit("PACK", *values, axis=axis, values_count=len(values))
+    place = op.integers(axis, name=f"{op.node.name}/axis")
+    expanded = [step(op, "ExpandDims", value, place) for value in values]
+    return expanded[0] if len(values) == 1 else step(op, "ConcatV2", *expanded, place, N=len(values))
+
+
+@RULES.legalize("tf.Unpack")
+def unpack(op: Lowering) -> list[Value]:
+    """Parts along an axis, which they lose; types that UNPACK lacks are split and reshaped."""
+    value, axis = op.input(0), int(op.attr("axis"))
+    types = [output.type for output in op.node.outputs]
+    if len(types) == 1:
+        return [step(op, "Squeeze", value, squeeze_dims=(axis,))]
+    if supported("UNPACK", [value], types):
+        return op.emit_node("UNPACK", [value], types, None, {"axis": axis, "num": len(types)}).outputs
+    parts = op.edit.node(
+        "tf.Split", [op.integers(axis, name=f"{op.node.name}/axis"), value], {"num_split": len(types)},
+        name=f"{op.node.name}/Split",
+    )  # fmt: skip
+    return [step(op, "Squeeze", part, squeeze_dims=(axis,)) for part in parts.outputs]
+
+
+@RULES.legalize("tf.Split")
+def split(op: Lowering) -> list[Value]:
+    """Equal parts along a constant axis."""
+    axis = int(op.constant_input(0, "its axis").reshape(()))
+    value, types = op.input(1), [output.type for output in op.node.outputs]
+    if len(types) == 1:
+        return [value]
+    place = op.integers(axis, name=f"{op.node.name}/axis")
+    return compute_all(op, "SPLIT", [place, value], types, wider=MOVEMENT, attrs={"num_splits": len(types)})
+
+
+@RULES.legalize("tf.SplitV")
+def split_by_sizes(op: Lowering) -> list[Value]:
+    """Parts of given sizes along a constant axis."""
+    axis = int(op.constant_input(2, "its axis").reshape(()))
+    types = [output.type for output in op.node.outputs]
+    if len(types) == 1:
+        return [op.input(0)]
+    held = op.known(1)
+    sizes = op.input(1) if held is None else op.integers(held.reshape(-1), name=f"{op.node.name}/sizes")
+    place = op.integers(axis, name=f"{op.node.name}/axis")
+    attrs = {"num_splits": len(types)}
+    return compute_all(op, "SPLIT_V", [op.input(0), sizes, place], types, wider=MOVEMENT, attrs=attrs)
+
+
+@RULES.legalize("tf.Split", "tf.SplitV")
+def parts_by_slices(op: Lowering) -> list[Value]:
+    """Parts along a constant axis of types that are not split: a slice for each."""
+    is_equal = op.node.op == "tf.Split"
+    value = op.input(1 if is_equal else 0)
+    rank = op.rank(value)
+    axis = int(op.constant_input(0 if is_equal else 2, "its axis").reshape(())) % rank
+    parts, start = [], 0
+    for place, output in enumerate(op.node.outputs):
+        size = output.shape[axis]
+        if not isinstance(size, int):
+            op.refuse("the size of its parts is not known", "give the inputs shapes (set-shapes)")
+        begin = [start if axis == other else 0 for other in range(rank)]
+        sizes = [size if axis == other else -1 for other in range(rank)]
+        name = f"{op.node.name}/{place}"
+        corner, extent = op.integers(begin, name=f"{name}/begin"), op.integers(sizes, name=f"{name}/size")
+        parts.append(move(op, "SLICE", value, corner, extent, type=output.type, name=name))
+        start += size
+    return parts
+
+
+@RULES.legalize("tf.Roll")
+def roll(op: Lowering) -> Value:
+    """Elements moved along constant axes by constant numbers of places, those at the end to the front."""
+    shifts = op.constant_input(1, "the shift").reshape(-1).tolist()
+    axes = op.constant_input(2, "its axis").reshape(-1).tolist()
+    value = op.input(0)
+    for shift, axis in zip(shifts, axes, strict=True):
+        rank = op.rank(value)
+        axis %= rank
+        size = value.shape[axis]
+        if not isinstance(size, int):
+            op.refuse("the size of the axis along which it rolls is not known", "give the inputs shapes (set-shapes)")
+        places = shift % size if size else 0
+        if places:
+            value = _rolled(op, value, axis, size - places, rank)
+    return value
+
+
+def _rolled(op: Lowering, value: Value, axis: int, cut: int, rank: int) -> Value:
+    ends = []
+    for begin, size in ((cut, -1), (0, cut)):
+        corner = op.integers([begin if axis == other else 0 for other in range(rank)], name=f"{op.node.name}/begin")
+        extent = op.integers([size if axis == other else -1 for other in range(rank)], name=f"{op.node.name}/size")
+        ends.append(step(op, "Slice", value, corner, extent))
+    return step(op, "ConcatV2", *ends, op.integers(axis, name=f"{op.node.name}/axis"), N=2)
+
+
+@RULES.legalize("tf.Reverse")
+def reverse_flagged(op: Lowering) -> Value:
+    """Backwards along the axes that have a flag."""
+    axes = [axis for axis, flag in enumerate(op.constant_input(1, "which axes to reverse").reshape(-1)) if flag]
+    if not axes:
+        return op.input(0)
+    return step(op, "ReverseV2", op.input(0), op.integers(axes, name=f"{op.node.name}/axes"))
+
+
+@RULES.legalize("tf.ReverseV2")
+def reverse(op: Lowering) -> Value:
+    """Backwards along constant axes; LiteRT takes axes that follow one another, so that others take turns."""
+    held = op.constant_input(1, "its axes").reshape(-1)
+    value = op.input(0)
+    rank = op.rank(value)
+    runs: list[list[int]] = []
+    for axis in sorted({int(axis) % rank for axis in held} if rank else ()):
+        if runs and runs[-1][-1] + 1 == axis:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    for place, run in enumerate(runs):
+        axes = op.integers(run, name=f"{op.node.name}/axes")
+        name = None if place == len(runs) - 1 else f"{op.node.name}/{place}"
+        value = move(op, "REVERSE_V2", value, axes, name=name)
+    return value
+
+
+@RULES.legalize("tf.ReverseSequence")
+def reverse_sequence(op: Lowering) -> Value:
+    """Backwards along an axis, up to a length for each member of the batch."""
+    attrs = {"seq_dim": int(op.attr("seq_dim")), "batch_dim": int(op.attr("batch_dim"))}
+    rank = op.rank(op.input(0))
+    return move(op, "REVERSE_SEQUENCE", op.input(0), op.input(1), **{key: axis % rank for key, axis in attrs.items()})
