@@ -1,0 +1,1 @@
+"""Passes that change the order in which tensors hold their dimensions."""
