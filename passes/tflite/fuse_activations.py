@@ -11,7 +11,7 @@ from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, rest
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Editor, Replacement, Rule
-from graphopt.passes.tflite.layers import ACTIVATION, NO_ACTIVATION, activation
+from graphopt.passes.tflite.layers import ACTIVATION, NO_ACTIVATION, activation, maybe_reshaped, reshaped_again
 
 ACTIVATIONS = {"RELU": b"RELU", "RELU6": b"RELU6", "RELU_N1_TO_1": b"RELU_N1_TO_1"}
 # Operators whose kernels apply an activation to what they computed.
@@ -47,7 +47,7 @@ class ActivationOfHost(Rule):
     def pattern(self, tfl: Dialect) -> Pattern:
         """A rectifier of what a host computes."""
         host = tfl.any_of(*HOSTS)(rest("operands"), attributes=ANY, name="host", **{ACTIVATION: "NONE"})
-        return tfl.any_of(*ACTIVATIONS)(host, attributes=ANY)
+        return tfl.any_of(*ACTIVATIONS)(maybe_reshaped(tfl, host), attributes=ANY)
 
     def check(self, match: Match) -> str | None:
         """Both have the same scale, if any."""
@@ -57,7 +57,11 @@ class ActivationOfHost(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The host, with the activation."""
-        return _fused(edit, match.host, ACTIVATIONS[match.root.op_type], match.root.output)
+        chosen = ACTIVATIONS[match.root.op_type]
+        if "between" not in match:
+            return _fused(edit, match.host, chosen, match.root.output)
+        made = _fused(edit, match.host, chosen, match.host.output, match.host.name)
+        return reshaped_again(match, edit, made)
 
 
 class ActivationOfJoined(Rule):
@@ -100,7 +104,7 @@ class FuseActivations(RewritePass):
         %y = tfl.CONV_2D(%x, %weights, %bias) {fused_activation_function = b"RELU6"}
 
     `RELU`, `RELU6` and `RELU_N1_TO_1` are taken by convolutions, fully connected layers, sums, differences, products,
-    quotients and pools, and by each operand of a concatenation, where all of them are such.
+    quotients and pools, also before a reshape, and by each operand of a concatenation, where all of them are such.
 
     Refuses a host that has an activation or another reader, and one whose result is scaled otherwise than the
     rectifier's.

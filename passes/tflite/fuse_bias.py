@@ -10,6 +10,7 @@ import numpy as np
 from graphopt.ir.errors import UsageError
 from graphopt.ir.known import known_tensor
 from graphopt.ir.tensors import tensor
+from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known, rest
@@ -23,8 +24,10 @@ from graphopt.passes.tflite.layers import (
     channel_count,
     is_plain_float,
     layer_of,
+    maybe_reshaped,
     per_channel,
     rebuilt,
+    reshaped_again,
     weights_tensor,
 )
 
@@ -32,7 +35,24 @@ SHARED = 4096  # bytes of weights up to which a copy for one of several readers 
 
 
 def _layer(tfl: Dialect) -> Pattern:
-    return tfl.any_of(*LAYERS)(rest("operands"), attributes=ANY, name="layer", **{ACTIVATION: "NONE"})
+    layer = tfl.any_of(*LAYERS)(rest("operands"), attributes=ANY, name="layer", **{ACTIVATION: "NONE"})
+    return maybe_reshaped(tfl, layer)
+
+
+def _operand(match: Match) -> Value:
+    """What the constant is combined with: the layer's result, or that reshaped."""
+    node: Node = match.between if "between" in match else match.layer
+    return node.output
+
+
+def _in_place(match: Match, edit: Editor, **changes: Any) -> Value:
+    """The layer with changes, and the activation of the root, in its place."""
+    own = activation(match.root)
+    if "between" not in match:
+        return rebuilt(edit, match.layer, match.root.output, activation=own, **changes)
+    layer = match.layer
+    made = rebuilt(edit, layer, layer.output, activation=own, name=layer.name, **changes)
+    return reshaped_again(match, edit, made)
 
 
 def _why_not(match: Match) -> str | None:
@@ -45,10 +65,13 @@ def _why_not(match: Match) -> str | None:
         return f"how many channels '{layer.name}' has is not known"
     if bias_array(layer, channels) is None:
         return f"the bias of '{layer.name}' is not a float32 constant"
+    shape = _operand(match).shape
+    if "between" in match and (shape.rank in (None, 0) or shape[-1] != channels):
+        return f"'{match.between.name}' moves channels"
     constant = match.tensor("constant")
-    if constant is None or per_channel(constant, channels, layer.output.shape.rank) is None:
-        shape = None if constant is None else list(constant.shape)
-        return f"a constant of shape {shape} is not one number a channel"
+    if constant is None or per_channel(constant, channels, shape.rank) is None:
+        found = None if constant is None else list(constant.shape)
+        return f"a constant of shape {found} is not one number a channel"
     return None
 
 
@@ -56,7 +79,7 @@ def _numbers(match: Match) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The bias and the constant, one number a channel."""
     channels = channel_count(match.layer) or 0
     constant = tensor(match.array("constant"))
-    bias, numbers = bias_array(match.layer, channels), per_channel(constant, channels, match.layer.output.shape.rank)
+    bias, numbers = bias_array(match.layer, channels), per_channel(constant, channels, _operand(match).shape.rank)
     if bias is None or numbers is None:
         raise UsageError("what was checked before has changed")
     return bias, numbers
@@ -78,7 +101,7 @@ class BiasOfSum(Rule):
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The layer with the sum of both, and the activation that the sum had."""
         bias, numbers = _numbers(match)
-        return rebuilt(edit, match.layer, match.root.output, bias=bias + numbers, activation=activation(match.root))
+        return _in_place(match, edit, bias=bias + numbers)
 
 
 class BiasOfDifference(BiasOfSum):
@@ -91,7 +114,7 @@ class BiasOfDifference(BiasOfSum):
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The layer with the difference of both, and the activation that the difference had."""
         bias, numbers = _numbers(match)
-        return rebuilt(edit, match.layer, match.root.output, bias=bias - numbers, activation=activation(match.root))
+        return _in_place(match, edit, bias=bias - numbers)
 
 
 class ScaleOfProduct(Rule):
@@ -121,9 +144,7 @@ class ScaleOfProduct(Rule):
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The layer with weights and bias scaled, and the activation that the product had."""
         weights, bias = self.scaled(match)
-        return rebuilt(
-            edit, match.layer, match.root.output, weights=weights, bias=bias, activation=activation(match.root)
-        )
+        return _in_place(match, edit, weights=weights, bias=bias)
 
     def scaled(self, match: Match) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Weights and bias of the result."""
@@ -167,7 +188,8 @@ class FuseBias(RewritePass):
         %y = tfl.CONV_2D(%x, %weights, %offsets) {fused_activation_function = b"RELU"}
 
     Layers are convolutions, plain, depthwise, transposed and three-dimensional, and fully connected ones. A constant
-    added or subtracted goes into the bias, one that multiplies or divides into weights and bias.
+    added or subtracted goes into the bias, one that multiplies or divides into weights and bias. A reshape between
+    them that leaves the channels in place does not matter.
 
     Refuses constants that are not one number or one for each channel, tensors that are quantized or not float32, a
     layer with an activation of its own or another reader, and scales for weights that other layers read as well or

@@ -10,6 +10,8 @@ from graphopt.ir.known import known_tensor
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import FLOAT32
 from graphopt.ir.value import Node, Value
+from graphopt.passes.matcher import Match
+from graphopt.passes.patterns import ANY, Dialect, Pattern, either, rest
 from graphopt.passes.rule import Editor
 
 ACTIVATION = "fused_activation_function"
@@ -95,8 +97,9 @@ def rebuilt(
     weights: np.ndarray[Any, Any] | None = None,
     bias: np.ndarray[Any, Any] | None = None,
     activation: bytes | None = None,
+    name: str | None = None,
 ) -> Value:
-    """`layer` again, with other weights, another bias or an activation, as the value that is typed like `like`."""
+    """`layer` again, with other weights, another bias or an activation; typed like `like`, called like the root."""
     places = layer_of(layer)
     inputs = list(layer.inputs)
     if weights is not None:
@@ -107,4 +110,17 @@ def rebuilt(
         name = before.node.name if before is not None else f"{layer.name}/bias"
         inputs[places.bias] = edit.hold(np.ascontiguousarray(bias, np.float32), name=name)
     attrs = {} if activation is None else {ACTIVATION: activation}
-    return edit.node(layer.op, inputs, attrs, like=layer, types=(like.type,)).output
+    return edit.node(layer.op, inputs, attrs, like=layer, types=(like.type,), name=name).output
+
+
+def maybe_reshaped(tfl: Dialect, inner: Pattern) -> Pattern:
+    """`inner`, or a reshape of it that is captured as `between`."""
+    between = tfl.any_of("RESHAPE", "SQUEEZE", "EXPAND_DIMS")(inner, rest("shape"), attributes=ANY, name="between")
+    return either(inner, between)
+
+
+def reshaped_again(match: Match, edit: Editor, value: Value) -> Value:
+    """`value` reshaped as the match was, in place of its root."""
+    return edit.node(
+        match.between.op, [value, *match.shape], like=match.between, types=(match.root.output.type,)
+    ).output

@@ -96,7 +96,9 @@ def _over_channels(op: Lowering, x: Value, found: Pool) -> Value:
     if found.windows[1:3] != (1, 1) or found.strides[1:3] != (1, 1) or found.strides[3] != width:
         op.refuse("it pools over channels, and over other dimensions as well or in groups that overlap")
     channels = dims[3]
-    if not isinstance(channels, int) or channels % width or sum(not isinstance(dim, int) for dim in dims) > 1:
+    if sum(not isinstance(dim, int) for dim in dims) > 1:
+        op.refuse(f"it pools over channels, and of its shape {x.shape} too little is known", "give the inputs shapes")
+    if not isinstance(channels, int) or channels % width:
         op.refuse(f"it pools over groups of {width} channels, and {channels} channels are not known to be made of such")
     groups = reshape(op, x, [*_numbers(dims[:3]), channels // width, width], "groups")
     axis = op.integers([4], name=f"{op.node.name}/axis")
