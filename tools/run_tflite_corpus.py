@@ -145,9 +145,12 @@ def main() -> int:
     if options.peer:
         run_peer(entries, options.corpus)
         return 0
+    import ai_edge_litert.interpreter  # noqa: F401 - once, here: each model is a fork of this process
+
     import graphopt.api
     import graphopt.discovery
-    import graphopt.ir.formats.graphdef  # noqa: F401 - once, here: each model is a fork of this process
+    import graphopt.ir.formats.graphdef
+    import graphopt.lowering  # noqa: F401
 
     return 1 if table(entries, options.corpus, listed=options.list) else 0
 
