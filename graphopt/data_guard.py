@@ -57,7 +57,7 @@ class DataGuard:
         self._ranges: dict[str, tuple[float, float]] = {}
         self._whole = dict.fromkeys(self._floats, True)
         self._digests: dict[bytes, None] = {}
-        self._count = self._saturated = self._flat = 0
+        self._count = self._saturated = self._flat = self._holes = 0
         self.notes: list[str] = []
 
     def check(self, sample: Sample) -> None:
@@ -85,7 +85,9 @@ class DataGuard:
         low, high = float(array.min()), float(array.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             kind = "NaN" if np.isnan(array).any() else "Inf"
-            self._find(f"sample {number}: input '{printable(name)}' holds {kind}")
+            if not self._holes:
+                self._find(f"sample {number}: input '{printable(name)}' holds {kind}")
+            self._holes += 1
             return
         known = self._ranges.get(name, (low, high))
         self._ranges[name] = min(low, known[0]), max(high, known[1])
@@ -120,6 +122,8 @@ class DataGuard:
             )
         elif self._count <= _DIGESTS and len(self._digests) < self._count:
             self.notes.append(f"{self._count - len(self._digests)} of {self._count} samples equal another one")
+        if self._holes > 1:
+            self.notes.append(f"{self._holes - 1} more hold NaN or Inf")
         if self._flat:
             self.notes.append(f"{self._flat} samples have an input with the same value everywhere")
         if self._count < FEW and not is_part:
