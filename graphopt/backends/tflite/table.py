@@ -23,6 +23,7 @@ RULES = RuleTable("tfl", supported)
 # Modules with rules, in the order in which they are tried.
 FAMILIES = (
     "activations",
+    "l2_normalization",
     "elementwise",
     "composed",
     "convolution",
@@ -40,7 +41,12 @@ FAMILIES = (
     "blocks",
     "filling",
     "passing",
-    "array",
+    "selection",
+    "gathering",
+    "scattering",
+    "reduction",
+    "ordering",
+    "segment",
 )
 
 

@@ -1,0 +1,109 @@
+"""Order: the largest elements, their places, ranks and distinct elements."""
+
+from __future__ import annotations
+
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.common import as_int32, cast
+from graphopt.backends.tflite.rules.kernels import compute, compute_all, narrowed, step
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir.types import FLOAT32, INT32, INT64, TensorType
+from graphopt.ir.value import Value
+
+
+@RULES.legalize("tf.ArgMax", "tf.ArgMin")
+def place_of_extremum(op: Lowering) -> Value:
+    """The place of the largest or smallest element along an axis; the first of equal ones."""
+    kernel = "ARG_MAX" if op.node.op == "tf.ArgMax" else "ARG_MIN"
+    value = narrowed(op, op.input(0))
+    dtype = op.type.dtype
+    if dtype in (INT32, INT64):
+        return compute(op, kernel, value, as_int32(op, op.input(1)), output_type=dtype)
+    found = step(op, op.node.op_type, value, op.input(1), output_type=INT32)
+    return step(op, "Cast", found, SrcT=INT32, DstT=dtype, Truncate=False)
+
+
+@RULES.legalize("tf.TopKV2", "tf.TopK")
+def largest(op: Lowering) -> list[Value]:
+    """The largest elements along the last axis and their places, in falling order."""
+    many = as_int32(op, op.input(1)) if op.node.op == "tf.TopKV2" else op.integers(int(op.attr("k")))
+    values, places = (output.type for output in op.node.outputs)
+    made = [values, TensorType(INT32, places.shape)]
+    found = compute_all(op, "TOPK_V2", [op.input(0), many], made)
+    return [found[0], cast(op, found[1], places.dtype)]
+
+
+@RULES.legalize("tf.NthElement")
+def nth_element(op: Lowering) -> Value:
+    """The element along the last axis that so many others come before: the last of the smallest or largest."""
+    place = int(op.constant_input(1, "its place").reshape(()))
+    value = op.input(0)
+    if not op.attr("reverse"):
+        value = step(op, "Neg", value)
+    many = op.integers(place + 1, name=f"{op.node.name}/count")
+    found = step(op, "TopKV2", value, many, sorted=True)
+    last, axis = op.integers(place, name=f"{op.node.name}/place"), op.integers(-1, name=f"{op.node.name}/axis")
+    chosen = step(op, "GatherV2", found, last, axis, batch_dims=0)
+    return chosen if op.attr("reverse") else step(op, "Neg", chosen)
+
+
+@RULES.legalize("tf.Unique")
+def distinct(op: Lowering) -> list[Value]:
+    """Distinct elements in the order in which they come, and for each element which of them it is."""
+    types = [output.type for output in op.node.outputs]
+    return compute_all(op, "UNIQUE", [op.input(0)], types, attrs={"idx_out_type": types[1].dtype})
+
+
+@RULES.legalize("tf.UniqueWithCounts")
+def distinct_with_counts(op: Lowering) -> list[Value]:
+    """Distinct elements, which of them each element is, and how often each occurs."""
+    dtype = op.node.outputs[1].dtype
+    node = op.edit.node("tf.Unique", [op.input(0)], {"out_idx": dtype}, name=f"{op.node.name}/Unique")
+    elements, places = node.outputs
+    one = op.integers(1, name=f"{op.node.name}/one")
+    many = step(op, "Size", elements, out_type=INT32)
+    numbers = places if dtype is INT32 else step(op, "Cast", places, SrcT=dtype, DstT=INT32, Truncate=False)
+    ones = step(op, "Fill", step(op, "Shape", places, out_type=INT32), one)
+    counts = step(op, "UnsortedSegmentSum", ones, numbers, many)
+    return [elements, places, counts if dtype is INT32 else step(op, "Cast", counts, SrcT=INT32, DstT=dtype)]
+
+
+@RULES.legalize("tf.InTopK", "tf.InTopKV2")
+def is_among_largest(op: Lowering) -> Value:
+    """Fewer than so many classes have a higher score than the target, whose score is finite."""
+    scores, targets = op.input(0), op.input(1)
+    if op.node.op == "tf.InTopK":
+        many = op.integers(int(op.attr("k")), name=f"{op.node.name}/k")
+    else:
+        many = as_int32(op, op.input(2))
+    axis, last = op.integers(1, name=f"{op.node.name}/axis"), op.integers([1], name=f"{op.node.name}/axes")
+    column = step(op, "ExpandDims", targets, axis)
+    score = step(op, "GatherV2", scores, column, axis, batch_dims=1)
+    is_higher = step(op, "Greater", scores, score)
+    higher = step(op, "Cast", is_higher, SrcT=is_higher.dtype, DstT=INT32, Truncate=False)
+    is_among = step(op, "Less", step(op, "Sum", higher, last, keep_dims=False), many)
+    is_finite = step(op, "Squeeze", step(op, "IsFinite", score), squeeze_dims=(1,))
+    return step(op, "LogicalAnd", is_among, is_finite)
+
+
+@RULES.legalize("tf.Bucketize")
+def bucket(op: Lowering) -> Value:
+    """Between which boundaries each number is."""
+    boundaries = tuple(float(number) for number in op.attr("boundaries") or ())
+    return compute(op, "BUCKETIZE", op.input(0), boundaries=boundaries)
+
+
+@RULES.legalize("tf.RandomUniform", "tf.RandomStandardNormal")
+def random_numbers(op: Lowering) -> Value:
+    """Random numbers, from LiteRT's own generator: seeds are kept, sequences are not TensorFlow's."""
+    if op.type.dtype is not FLOAT32:
+        op.refuse(f"LiteRT draws no {op.type.dtype.name}", "build it in float32")
+    kernel = "RANDOM_UNIFORM" if op.node.op == "tf.RandomUniform" else "RANDOM_STANDARD_NORMAL"
+    shape = as_int32(op, op.input(0))
+    return op.emit(kernel, shape, seed=int(op.attr("seed")), seed2=int(op.attr("seed2")))
+
+
+@RULES.legalize("tf.Multinomial")
+def multinomial(op: Lowering) -> Value:
+    """Classes drawn by their log-probabilities, from LiteRT's own generator."""
+    seeds = {"seed": int(op.attr("seed")), "seed2": int(op.attr("seed2"))}
+    return compute(op, "MULTINOMIAL", op.input(0), as_int32(op, op.input(1)), **seeds)

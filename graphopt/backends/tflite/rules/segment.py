@@ -1,0 +1,68 @@
+"""Reductions over rows that belong together, by the number of the segment that each belongs to."""
+
+from __future__ import annotations
+
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.common import as_int32
+from graphopt.backends.tflite.rules.kernels import compute, scalar, step
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir.types import INT32
+from graphopt.ir.value import Value
+
+UNSORTED = {
+    "tf.UnsortedSegmentSum": "UNSORTED_SEGMENT_SUM", "tf.UnsortedSegmentProd": "UNSORTED_SEGMENT_PROD",
+    "tf.UnsortedSegmentMax": "UNSORTED_SEGMENT_MAX", "tf.UnsortedSegmentMin": "UNSORTED_SEGMENT_MIN",
+}  # fmt: skip
+SORTED = {
+    "tf.SegmentProd": "UnsortedSegmentProd", "tf.SegmentMax": "UnsortedSegmentMax",
+    "tf.SegmentMin": "UnsortedSegmentMin",
+}  # fmt: skip
+
+
+@RULES.legalize("tf.SegmentSum")
+def segment_sum(op: Lowering) -> Value:
+    """Sums of rows that follow one another."""
+    return compute(op, "SEGMENT_SUM", op.input(0), as_int32(op, op.input(1)))
+
+
+@RULES.legalize(*UNSORTED)
+def unsorted_segments(op: Lowering) -> Value:
+    """Sums, products or extrema of rows in any order."""
+    return compute(op, UNSORTED[op.node.op], op.input(0), as_int32(op, op.input(1)), as_int32(op, op.input(2)))
+
+
+@RULES.legalize(*SORTED)
+def sorted_segments(op: Lowering) -> Value:
+    """Products or extrema of rows that follow one another; segments without rows have extrema of zero."""
+    value, numbers = op.input(0), as_int32(op, op.input(1))
+    axes = op.integers([0], name=f"{op.node.name}/axes")
+    one = op.integers(1, name=f"{op.node.name}/one")
+    many = step(op, "AddV2", step(op, "Max", numbers, axes, keep_dims=False), one)
+    found = step(op, SORTED[op.node.op], value, numbers, many)
+    if op.node.op == "tf.SegmentProd":
+        return found
+    counts = _counts(op, value, numbers)
+    return step(op, "SelectV2", step(op, "Equal", counts, scalar(op, 0, counts)), scalar(op, 0, value), found)
+
+
+@RULES.legalize("tf.SegmentMean")
+def segment_mean(op: Lowering) -> Value:
+    """Means of rows that follow one another; of no rows it is zero."""
+    value, numbers = op.input(0), as_int32(op, op.input(1))
+    counts = _counts(op, value, numbers)
+    counts = step(op, "Maximum", counts, scalar(op, 1, counts))
+    total = step(op, "SegmentSum", value, numbers)
+    if value.dtype is not INT32:
+        counts = step(op, "Cast", counts, SrcT=INT32, DstT=value.dtype, Truncate=False)
+    return step(op, "RealDiv" if value.dtype.is_float else "TruncateDiv", total, counts)
+
+
+def _counts(op: Lowering, value: Value, numbers: Value) -> Value:
+    """How many rows each segment has, with axes of size one for the other dimensions of `value`."""
+    shape = step(op, "Shape", numbers, out_type=INT32)
+    ones = step(op, "Fill", shape, op.integers(1, name=f"{op.node.name}/one"))
+    counts = step(op, "SegmentSum", ones, numbers)
+    if op.rank(value) == 1:
+        return counts
+    wanted = op.integers([-1, *[1] * (op.rank(value) - 1)], name=f"{op.node.name}/rows")
+    return step(op, "Reshape", counts, wanted)
