@@ -31,12 +31,9 @@ def number(value: float) -> Wildcard:
     return known(Wildcard(), accepts)
 
 
-def product(tf: Dialect, *factors: Any) -> Pattern:
-    """The product of two or three factors, grouped in any way."""
-    if len(factors) == 2:
-        return tf.Mul(*factors)
-    first, second, third = factors
-    return either(
+def product(tf: Dialect, first: Any, second: Any, third: Any) -> tuple[Pattern, ...]:
+    """The product of three factors, grouped in any way."""
+    return (
         tf.Mul(tf.Mul(first, second), third),
         tf.Mul(tf.Mul(first, third), second),
         tf.Mul(tf.Mul(second, third), first),
@@ -76,7 +73,7 @@ class ErrorFunctionGelu(_Gelu):
         scaled = either(tf.Mul(x, number(1 / ROOT)), tf.RealDiv(x, number(ROOT)))
         below = _sum(tf, tf.Erf(scaled), number(1.0))
         share = _sum(tf, tf.Mul(tf.Erf(scaled), number(0.5)), number(0.5))
-        return either(product(tf, x, number(0.5), below), tf.Mul(x, share))
+        return either(*product(tf, x, number(0.5), below), tf.Mul(x, share))
 
 
 class ComplementGelu(_Gelu):
@@ -92,7 +89,7 @@ class ComplementGelu(_Gelu):
             tf.RealDiv(x, number(-ROOT)),
             tf.Neg(either(tf.Mul(x, number(1 / ROOT)), tf.RealDiv(x, number(ROOT)))),
         )
-        return product(tf, x, number(0.5), tf.Erfc(scaled))
+        return either(*product(tf, x, number(0.5), tf.Erfc(scaled)))
 
 
 class TanhGelu(_Gelu):
@@ -104,11 +101,11 @@ class TanhGelu(_Gelu):
         """Products in any order; the cube as a power or as products."""
         square = either(tf.Square(x), tf.Mul(x, x), tf.Pow(x, number(2.0)))
         cube = either(tf.Pow(x, number(3.0)), tf.Mul(x, square))
-        bent = _sum(tf, x, either(tf.Mul(cube, number(CUBE)), product(tf, x, number(CUBE), square)))
+        bent = _sum(tf, x, either(tf.Mul(cube, number(CUBE)), *product(tf, x, number(CUBE), square)))
         grown = _sum(tf, tf.Mul(square, number(CUBE)), number(1.0))
         spread = _sum(tf, tf.Mul(square, number(CUBE * SLOPE)), number(SLOPE))
-        inner = either(tf.Mul(bent, number(SLOPE)), product(tf, x, number(SLOPE), grown), tf.Mul(x, spread))
-        return product(tf, x, number(0.5), _sum(tf, tf.Tanh(inner), number(1.0)))
+        inner = either(tf.Mul(bent, number(SLOPE)), *product(tf, x, number(SLOPE), grown), tf.Mul(x, spread))
+        return either(*product(tf, x, number(0.5), _sum(tf, tf.Tanh(inner), number(1.0))))
 
 
 @dataclass(frozen=True)
