@@ -19,6 +19,13 @@ REDUCTIONS = (
 )  # fmt: skip
 
 
+# Of one operand, element by element.
+FUNCTIONS = (
+    "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "NEG", "RELU",
+    "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIN", "SQRT", "SQUARE", "TANH",
+)  # fmt: skip
+
+
 def same_elements_same_shape(left: Shape, right: Shape) -> bool:
     """Two shapes of equally many elements are the same: they differ in what is known of one dimension at most."""
     if left.dims is None or right.dims is None or len(left.dims) != len(right.dims):
@@ -78,6 +85,30 @@ class ReshapeToItself(Rule):
         """What it read."""
         value: Value = match.x
         return value
+
+
+class ReshapeBehindFunction(Rule):
+    """A function of each element between two reshapes is applied before both, which then meet."""
+
+    def pattern(self, tfl: Dialect, x: Wildcard) -> Pattern:
+        """A reshape of a function of a reshape."""
+        function = tfl.any_of(*FUNCTIONS)(_reshape(tfl, x, "inner"), attributes=ANY, name="function")
+        return _reshape(tfl, function)
+
+    def check(self, match: Match) -> str | None:
+        """Nothing is scaled otherwise."""
+        inner, function = match.inner.output.type.quantization, match.function.output.type.quantization
+        if match.x.type.quantization != inner or function != match.root.output.type.quantization:
+            return "one of them rescales"
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The outer reshape of the function of what the inner one read."""
+        function = match.function
+        type = function.output.type.with_shape(match.x.shape)
+        made = edit.node(function.op, [match.x], like=function, types=[type], name=function.name)
+        inputs = [made.output, *match.root_others]
+        return edit.node(match.root.op, inputs, like=match.root, types=[match.root.output.type]).output
 
 
 class ReshapeOfReduction(Rule):
@@ -175,7 +206,7 @@ class MergeReshapes(RewritePass):
         %y = tfl.FULLY_CONNECTED(%m, %weights, %bias)
 
     A reduction keeps the dimensions that a reshape puts back, and drops those that one takes away; a fully connected
-    layer takes rows of any shape, and keeps the leading dimensions.
+    layer takes rows of any shape, and keeps the leading dimensions; a function of each element goes before reshapes.
 
     Refuses shapes that are not known to be the same, and a reshape that rescales.
     """
@@ -183,6 +214,7 @@ class MergeReshapes(RewritePass):
     rules: ClassVar[tuple[type[Rule], ...]] = (
         ReshapeOnce,
         ReshapeToItself,
+        ReshapeBehindFunction,
         ReshapeOfReduction,
         ReshapeBeforeFullyConnected,
         ReshapeOfFullyConnected,
