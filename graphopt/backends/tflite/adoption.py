@@ -39,6 +39,24 @@ def plain_outputs(model: Model) -> None:
                     graph.rename(producer.node, name)
 
 
+def guard_outputs(model: Model) -> None:
+    """Let an identity stand for each output that is not the first one of its node: the rules may replace that node by
+    several, none of which could have the output's name. `plain_outputs` takes the identities away again."""
+    for graph in model.graphs:
+        if any(_needs_guard(value) for value in graph.outputs):
+            guards = {value: _guard(graph, value) for value in dict.fromkeys(graph.outputs) if _needs_guard(value)}
+            graph.outputs = [guards.get(value, value) for value in graph.outputs]
+
+
+def _needs_guard(value: Value) -> bool:
+    return value.index > 0 and not value.is_input and value.node.dialect == "tf"
+
+
+def _guard(graph: Graph, value: Value) -> Value:
+    name = f"{value.node.name}/{value.index}"
+    return graph.create_node("tf.Identity", [value], {"T": value.dtype}, name=name, types=(value.type,)).output
+
+
 def _passed_on(value: Value) -> Value:
     while value.node.op in _IDENTITIES and not value.is_input and value.index < value.node.input_count:
         value = value.node.input(value.index)

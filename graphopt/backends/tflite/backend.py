@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, UnloweredError
-from graphopt.backends.tflite.adoption import adopt, drop_idle_targets, plain_outputs
+from graphopt.backends.tflite.adoption import adopt, drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import Legalize
 from graphopt.backends.tflite.options import TFLiteOptions
@@ -20,7 +20,7 @@ from graphopt.passes.spec import suggestion
 
 # What makes a frozen graph plain: one form for each computation, everything known folded, no lists of tensors.
 PREPARE = (
-    "strip-unused,sort{canonical=true},raise-control-flow,inline-functions{always=true},take-constant-branches,"
+    "strip-unused,sort{canonical=true},raise-control-flow,nest-cases,inline-functions{always=true},take-constant-branches,"
     "remove-nodes{dropout=true,assertions=true,defaults=true},remove-control-dependencies,infer-shapes,"
     "fold-constants,simplify,fold-batch-norms,specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},"
     "channels-last,merge-duplicates,strip-unused,remove-unused-functions"
@@ -72,6 +72,7 @@ class TFLiteBackend:
         _run(UNROLL + PREPARE if options.unroll else PREPARE, part, report, rounds=ROUNDS)
         plain_outputs(part)
         _run(RECOGNISE, part, report)
+        guard_outputs(part)
         legalize = Legalize(options)
         _run(legalize, part, report)
         plain_outputs(part)
