@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ from graphopt.ir.model import Model
 from graphopt.ir.types import Shape, TensorType, tensor_type
 from graphopt.ir.value import Node, Value
 from graphopt.runtimes.base import Array, Request, RunError, tensor_name
+from graphopt.runtimes.tensorflow_state import InitialState
 
 INSTALL = 'pip install "graphopt[tensorflow]"'
 
@@ -32,7 +33,7 @@ def import_tensorflow() -> Any:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        with _quiet_import():
+        with nullcontext() if "tensorflow" in sys.modules else quiet():
             import tensorflow
     except ImportError as error:
         raise UsageError(f"this needs TensorFlow ({error}): {INSTALL}") from error
@@ -40,17 +41,15 @@ def import_tensorflow() -> Any:
 
 
 @contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Keep what TensorFlow's libraries print while loading, at any log level, off the terminal."""
-    if "tensorflow" in sys.modules:
-        yield
-        return
+def quiet() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print, at any log level, off the terminal."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
+        sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
@@ -59,14 +58,15 @@ def _quiet_import() -> Iterator[None]:
 class TensorFlowRuntime:
     """Runs models with TensorFlow, its graph optimisers and constant folding off, so that nothing is hidden.
 
-    The session of a model is kept until the model changes.
+    Variables have the values they start with, and what initialises tables has run. The session of a model is kept
+    until the model changes; one that changes its variables starts from its first state in every run.
     """
 
     name = "tensorflow"
 
     def __init__(self) -> None:
         self._tensorflow = import_tensorflow()
-        self._sessions: WeakKeyDictionary[Model, tuple[list[Any], Any]] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[Model, tuple[list[Any], Any, InitialState]] = WeakKeyDictionary()
 
     def run(
         self,
@@ -104,6 +104,8 @@ class TensorFlowRuntime:
         session = self._session(model)
         feeds = {tensor_name(value): array for value, array in request.feeds.items()}
         try:
+            if self._sessions[model][2].changes:
+                self._sessions[model][2].restore(session)
             found: dict[str, Any] = session.run(dict(names), feeds)
         except (self._tensorflow.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise RunError(f"TensorFlow failed: {_brief(error)}") from error
@@ -116,11 +118,11 @@ class TensorFlowRuntime:
             return held[1]
         if held is not None:
             held[1].close()
-        session = self._opened(model)
-        self._sessions[model] = (state, session)
+        session, initial = self._opened(model)
+        self._sessions[model] = (state, session, initial)
         return session
 
-    def _opened(self, model: Model) -> Any:
+    def _opened(self, model: Model) -> tuple[Any, InitialState]:
         v1 = self._tensorflow.compat.v1
         definition = v1.GraphDef()
         definition.ParseFromString(graphdef_bytes(model))
@@ -130,7 +132,14 @@ class TensorFlowRuntime:
                 v1.import_graph_def(definition, name="")
         except (self._tensorflow.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise RunError(f"TensorFlow does not accept the graph: {_brief(error)}") from error
-        return v1.Session(graph=graph, config=_plain_config(v1))
+        session = v1.Session(graph=graph, config=_plain_config(v1))
+        try:
+            initial = InitialState(self._tensorflow, model, graph)
+            initial.restore(session)
+        except (self._tensorflow.errors.OpError, ValueError, TypeError, RuntimeError) as error:
+            session.close()
+            raise RunError(f"TensorFlow does not initialise the model: {_brief(error)}") from error
+        return session, initial
 
 
 def _plain_config(v1: Any) -> Any:
@@ -160,7 +169,7 @@ def _as_array(found: Any) -> Array:
 
 def _state(model: Model) -> list[Any]:
     """What a session depends on. Holds the objects themselves, so that none of them can be taken for another."""
-    state: list[Any] = [model.versions]
+    state: list[Any] = [model.versions, [(name, item.value) for name, item in model.variables.items()]]
     for graph in model.graphs:
         state.append((graph.name, graph.inputs, graph.outputs))
         state += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.formats.graphdef import load, read_graphdef
+from graphopt.ir.formats.savedmodel import read_savedmodel
 from graphopt.ir.infer import infer_graph, infer_model
-from graphopt.ir.model import Model
+from graphopt.ir.model import Model, Variable
 from graphopt.ir.tensors import tensor
 from graphopt.ir.text import parse_model
-from graphopt.ir.types import FLOAT32, unshaped
+from graphopt.ir.types import FLOAT32, Shape, unshaped
 from graphopt.runtimes.base import RunError, get_runtime
 
 pytestmark = pytest.mark.tensorflow
@@ -326,3 +328,77 @@ def test_recurrent_networks_with_recorded_outputs(runtimes: Any, corpus_file: pa
     found = assert_same(runtimes, model, feeds, list(outputs))
     for name, expected in outputs.items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+# State --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stateful(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A SavedModel with a variable that is read, one that is counted up, and a table filled from a file."""
+    tf = tensorflow
+    folder = tmp_path_factory.mktemp("stateful")
+    (folder / "words.txt").write_text("a\nb\n")
+
+    class Made(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.w = tf.Variable([1.0, 2.0], name="w")
+            self.count = tf.Variable(0, name="count", dtype=tf.int64)
+            lines = tf.lookup.TextFileInitializer(
+                str(folder / "words.txt"),
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            )
+            self.table = tf.lookup.StaticHashTable(lines, -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word")])
+        def __call__(self, word: Any) -> Any:
+            return {"row": self.table.lookup(word), "w": self.w * 2.0, "count": self.count.assign_add(1)}
+
+    made = Made()
+    tf.saved_model.save(made, str(folder / "saved"), signatures=made.__call__)
+    return read_savedmodel(folder / "saved")
+
+
+def test_a_model_has_its_state(runtimes: tuple[Any, Any], stateful: Model) -> None:
+    model = stateful.clone()
+    for _ in range(2):  # what one run counts, the next does not see
+        found = runtimes[1].run(model, {"word": ["b", "?", "a"]})
+        assert found["row"].tolist() == [1, -1, 0]
+        assert found["w"].tolist() == [2.0, 4.0]
+        assert found["count"] == 1
+    model.variables["w"].value = tensor(np.array([5, 6], np.float32))
+    assert runtimes[1].run(model, {"word": ["b"]})["w"].tolist() == [10.0, 12.0]
+
+
+def test_a_variable_of_a_function(runtimes: tuple[Any, Any]) -> None:
+    model = parse_model(
+        """graph @main() -> (%y, %z) {
+          %y = tf.StatefulPartitionedCall() {f = @f, Tin = [], Tout = [float32]}
+          %v = tf.VariableV2() {dtype = float32, shape = shape[1]}
+          %z = tf.Identity(%v) {T = float32}
+        }
+        function @f() -> (%r) {
+          %h = tf.VarHandleOp() {dtype = float32, shape = shape[1], shared_name = b"h"}
+          %r = tf.ReadVariableOp(%h) {dtype = float32}
+        }"""
+    )
+    for name, held in (("h", 3), ("v", 4)):
+        model.variables[name] = Variable(name, FLOAT32, Shape([1]), tensor(np.array([held], np.float32)))
+    infer_model(model)
+    assert {name: item.tolist() for name, item in runtimes[1].run(model, {}).items()} == {"y": [3.0], "z": [4.0]}
+
+
+def test_initialisers_that_fail(runtimes: tuple[Any, Any]) -> None:
+    model = parse_model(
+        """graph @main(%x: float32[]) -> (%y) targets(%init) {
+          %no = tf.Const() {value = bool[] false}
+          %init = tf.Assert(%no, %no) {T = [bool], summarize = 3}
+          %y = tf.Neg(%x) {T = float32}
+        }"""
+    )
+    model.metadata["metagraph"] = SimpleNamespace(initialisers=("init",), assets=())
+    with pytest.raises(RunError, match="TensorFlow does not initialise the model"):
+        runtimes[1].run(model, {"x": 1.0})
