@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from typing import Any
 
 from graphopt.discovery import Discovery, apply
@@ -10,7 +12,9 @@ from graphopt.ir.formats import graphdef
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
 from graphopt.names import find_value
+from graphopt.runtimes.tensorflow import import_tensorflow, quiet
 
+METADATA_LIMIT = 1 << 16  # bytes of what a .keras file says about itself
 MISSING = "this needs TensorFlow: pip install 'graphopt[tensorflow]'"
 
 
@@ -32,10 +36,11 @@ def read_tensorflow(source: Any) -> Model:
     tables, and without TensorFlow.
     """
     try:
-        import tensorflow as tf
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-    except ImportError as error:
+        tf = import_tensorflow()
+    except UsageError as error:
         raise UsageError(MISSING) from error
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     function = _concrete_function(source, tf)
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     model = graphdef.read_graphdef(frozen.graph.as_graph_def().SerializeToString(), source=_description(source))
@@ -46,20 +51,52 @@ def read_tensorflow(source: Any) -> Model:
 def read_keras_file(path: str) -> Model:
     """The Keras model saved in the file `path` (`.keras` or HDF5), frozen; code that it holds is not run.
 
-    Raises `UsageError` without TensorFlow, and `MalformedError` for what Keras does not load.
+    Files of Keras 2 are loaded with the package tf-keras where that is installed. Raises `UsageError` without
+    TensorFlow, and `MalformedError` for what Keras does not load.
     """
     try:
-        import tensorflow as tf
-    except ImportError as error:
+        tf = import_tensorflow()
+    except UsageError as error:
         raise UsageError(f"{printable(path)}: {MISSING}") from error
+    is_old = _keras_version(path).startswith("2.")
+    keras = _legacy_keras() if is_old else None
     try:
-        loaded = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+        with quiet():
+            loaded = (keras or tf.keras).models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a layer's own code raises
         reason = printable(" ".join(str(error).split()) or type(error).__name__, 300)
-        raise MalformedError(f"Keras does not load this file: {reason}", source=path) from error
+        advice = ": it is a file of Keras 2, for which there is the package tf-keras" if is_old and not keras else ""
+        raise MalformedError(f"Keras does not load this file{advice}: {reason}", source=path) from error
     model = read_tensorflow(loaded)
     model.source = path
     return model
+
+
+def _legacy_keras() -> Any:
+    """The package tf-keras, which is Keras 2; None where it is not installed."""
+    try:
+        with quiet():
+            import tf_keras
+    except ImportError:
+        return None
+    return tf_keras
+
+
+def _keras_version(path: str) -> str:
+    """The version of Keras that wrote the file, empty where it does not say."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                found = archive.getinfo("metadata.json")
+                held = json.loads(archive.read(found)) if found.file_size <= METADATA_LIMIT else {}
+        else:
+            import h5py
+
+            with h5py.File(path) as file:
+                held = {"keras_version": file.attrs.get("keras_version", "")}
+    except (ImportError, OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return ""  # Keras, which reads the file next, says what is wrong with it
+    return str(held.get("keras_version", "")) if isinstance(held, dict) else ""
 
 
 def _description(source: Any) -> str:

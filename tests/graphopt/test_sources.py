@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import pathlib
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 
 import graphopt
+import graphopt.verification
 from graphopt.ir import MalformedError, UnsupportedError, UsageError
 from graphopt.ir.formats.protos.saved_model_pb2 import SavedModel
 from graphopt.sources import read
@@ -253,6 +255,48 @@ def test_files_of_keras_are_loaded_through_it(tmp_path) -> None:
         code.save(tmp_path / name)
         with pytest.raises(MalformedError, match="Keras does not load this file"):
             graphopt.load(tmp_path / name)
+
+
+@pytest.mark.tensorflow
+def test_files_and_models_of_keras_2(tmp_path) -> None:
+    """What the package tf-keras builds and saves."""
+    pytest.importorskip("tf_keras", reason="needs the package tf-keras")
+    import tf_keras
+
+    from graphopt.runtimes.base import get_runtime
+
+    layers = tf_keras.layers
+    built = tf_keras.Sequential([layers.Input((4,), name="x"), layers.Dense(3), layers.BatchNormalization()])
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    want = built(x, training=False).numpy()
+    built.save(str(tmp_path / "model.keras"))
+    built.save(str(tmp_path / "model.h5"))
+    built.save(str(tmp_path / "folder"), save_format="tf")
+    for source in (built, *(str(tmp_path / name) for name in ("model.keras", "model.h5", "folder"))):
+        (have,) = get_runtime("tensorflow").run(graphopt.load(source), {"x": x}).values()
+        np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
+    graphopt.save(graphopt.optimize(str(tmp_path / "folder"), "cleanup").model, tmp_path / "out")
+    again = tf_keras.models.load_model(tmp_path / "out")
+    np.testing.assert_allclose(again(x, training=False).numpy(), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.tensorflow
+def test_a_file_of_keras_2_says_what_it_needs(tmp_path, monkeypatch) -> None:
+    with zipfile.ZipFile(tmp_path / "old.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "2.15.0"}')
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    with pytest.raises(graphopt.MalformedError, match=r"a file of Keras 2, for which there is the package tf-keras"):
+        graphopt.load(str(tmp_path / "old.keras"))
+
+
+@pytest.mark.tensorflow
+def test_files_of_keras_are_loaded_without_noise(tmp_path, run_python) -> None:
+    import tensorflow as tf
+
+    path = str(tmp_path / "model.keras")
+    tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(2)]).save(path)
+    done = run_python("import sys, graphopt; print(len(graphopt.load(sys.argv[1]).graph))", path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_files_of_keras_need_tensorflow(tmp_path, monkeypatch) -> None:
