@@ -3,10 +3,11 @@
     python tools/fuzz_tflite.py --count 200000 --findings fuzz/tflite
     python tools/fuzz_tflite.py --replay fuzz/tflite
 
-A clean end is `MalformedError` from the reader, `UnsupportedError` from the writer, or a model that is read, verified
-and written, and read and written again as the same bytes. Anything else is unclean, as is what `fuzz_supervisor` calls
-so: a signal, a hang, memory out of proportion. Case N of a seed is always the same mutant of the same corpus. Exit
-status 1 if anything was unclean.
+The seeds are files of the corpus, and a few of them with metadata and packed files besides. A clean end is
+`MalformedError` from the reader, `UnsupportedError` from the writer, or a model that is read, verified and written, and
+read and written again as the same bytes. Anything else is unclean, as is what `fuzz_supervisor` calls so: a signal, a
+hang, memory out of proportion. Case N of a seed is always the same mutant of the same corpus. Exit status 1 if anything
+was unclean.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: workers are forked, and one core is enough
 
 import argparse
+import contextlib
 import hashlib
 import pathlib
 import random
@@ -29,6 +31,8 @@ from fuzz_supervisor import Outcome, Supervisor
 
 from graphopt.ir.errors import MalformedError, ResourceError, UnsupportedError
 from graphopt.ir.formats.tflite import read_tflite, tflite_bytes
+from graphopt.ir.formats.tflite.metadata import associated_file, associated_files, attach_metadata, read_metadata
+from graphopt.ir.formats.tflite.metadata_types import AssociatedFile, Metadata, NormalizationOptions, SubGraphMetadata
 from graphopt.ir.verifier import problems
 
 ROOT = pathlib.Path(__file__).parents[1].resolve()
@@ -47,6 +51,12 @@ def examine(data: bytes) -> Outcome:
         stage = "verify"
         found = problems(model, 3)
         assert not found, found[0]
+        stage = "metadata"
+        with contextlib.suppress(MalformedError):
+            read_metadata(model)
+            for name in associated_files(model):
+                with contextlib.suppress(MalformedError):
+                    associated_file(model, name)
         stage = "write"
         written = tflite_bytes(model)
         stage = "read again"
@@ -154,7 +164,18 @@ def seeds() -> list[bytes]:
     found = sorted((data for data in files if len(data) <= LARGEST), key=lambda data: (len(data), data))
     if not found:
         raise SystemExit(f"no .tflite files in {CORPUS}; GRAPHOPT_CORPUS names its folder")
-    return found
+    return found + [described(data) for data in found[:12]]
+
+
+def described(data: bytes) -> bytes:
+    """The model with metadata and files, one of them longer than the model."""
+    model = read_tflite(data)
+    files = {"labels.txt": b"cat\ndog\n", "notes.txt": bytes(range(256)) * 4}
+    units = (NormalizationOptions((127.5,), (127.5,)),)
+    listed = tuple(AssociatedFile(name, type="TENSOR_AXIS_LABELS") for name in files)
+    subgraph = SubGraphMetadata("main", associated_files=listed, input_process_units=units)
+    attach_metadata(model, Metadata("small", "to be broken", "1", (subgraph,)), files)
+    return tflite_bytes(model)
 
 
 def run(count: int, start: int, seed: int, findings: pathlib.Path | None) -> int:

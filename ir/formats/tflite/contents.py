@@ -128,7 +128,7 @@ def _repeated_bytes(held: RepeatedTensor) -> Chunks:
     leading = held.leading if held.leading.dtype.isnative else held.leading.astype(held.leading.dtype.newbyteorder("="))
     rest = held.size - len(leading)
     many, remainder = divmod(rest, _CHUNK // held.dtype.itemsize)
-    piece = memoryview(np.full(_CHUNK // held.dtype.itemsize, leading[-1]).view(np.uint8)).toreadonly()
+    piece = np.full(_CHUNK // held.dtype.itemsize, leading[-1]).view(np.uint8).data.toreadonly()
     return Chunks([leading.tobytes(), *[piece] * many, piece[: remainder * held.dtype.itemsize]])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats.tflite import control
+from graphopt.ir.formats.tflite.archive import find_archive
 from graphopt.ir.formats.tflite.flatbuffer import Decoder
 from graphopt.ir.formats.tflite.records import KEY, BufferRecord, CodeRecord, MetadataRecord, ModelRecord
 from graphopt.ir.formats.tflite.subgraph_reader import SubgraphReader, unique_names
@@ -58,6 +59,7 @@ class _Reader:
             raw, tuple(buffers), tuple(codes), metadata,
             tuple(_at(buffers, number, "Model.metadata_buffer") for number in listed),
             signatures, tuple(self.decoder.unknown), any(buffer.is_apart for buffer in buffers), edges,
+            find_archive(self.mapping.view),
         )  # fmt: skip
         return self.model
 

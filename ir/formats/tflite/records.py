@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from graphopt.ir.formats.tflite.archive import Archive
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import TensorType
 from graphopt.ir.value import Node
 
 KEY = "tflite"  # in `Model.metadata` and `Graph.metadata`
+RUNTIME = b"min_runtime_version"  # metadata; without contents, the writer fills them in
 
 CONSTANT = "tfl.CONSTANT"
 INPUT = "tfl.INPUT"
@@ -85,7 +87,8 @@ class MetadataRecord(NamedTuple):
 class ModelRecord(NamedTuple):
     """`Model.metadata["tflite"]`: the model's table without what the IR holds; add metadata with `_replace`.
 
-    `signatures` are the tables of the signatures by key, `unknown` what newer files have and the schema does not.
+    `signatures` are the tables of the signatures by key, `unknown` what newer files have and the schema does not,
+    `archive` are the files packed behind the model.
     """
 
     raw: dict[str, Any]
@@ -97,6 +100,7 @@ class ModelRecord(NamedTuple):
     unknown: tuple[str, ...] = ()
     is_apart: bool = False
     control_edges: tuple[tuple[tuple[int, int], ...], ...] | None = None
+    archive: Archive | None = None
 
 
 NEW_MODEL = ModelRecord({"version": 3})

@@ -1,7 +1,7 @@
-"""The schema of `.tflite` files: tables, fields and enumerations, from `schema.txt`.
+"""The schemas of `.tflite` files and of the metadata in them: tables, fields and enumerations, from text files.
 
-The table is written by tools/generate_tflite_schema.py, which states its grammar; a line is parsed when its table is
-first asked for.
+`schema.txt` is written by tools/generate_tflite_schema.py, which states its grammar; a line is parsed when its table is
+first asked for. `metadata_schema.txt` says the same of TFLite Metadata 1.5.0 and of conversion metadata.
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ class Table:
 
 @lru_cache(maxsize=1)
 def _lines() -> dict[str, str]:
-    text = resources.files(__package__).joinpath("schema.txt").read_text(encoding="utf-8")
+    return _lines_of("schema.txt") | _lines_of("metadata_schema.txt")
+
+
+def _lines_of(name: str) -> dict[str, str]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     return dict(line.split("\t", 1) for line in text.splitlines())
 
 

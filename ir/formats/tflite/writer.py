@@ -8,19 +8,23 @@ from typing import Any, NamedTuple
 
 from graphopt.ir.errors import UnsupportedError, printable
 from graphopt.ir.formats.tflite import control
+from graphopt.ir.formats.tflite.archive import moved
 from graphopt.ir.formats.tflite.contents import Contents, pieces_of, stored_bytes
 from graphopt.ir.formats.tflite.encoder import ALIGNMENT, Data, Piece, encode
 from graphopt.ir.formats.tflite.reader import IDENTIFIER
 from graphopt.ir.formats.tflite.records import (
     KEY,
     NEW_MODEL,
+    RUNTIME,
     BufferRecord,
     CodeRecord,
     MetadataRecord,
     ModelRecord,
 )
+from graphopt.ir.formats.tflite.subgraph_reader import operator_name
 from graphopt.ir.formats.tflite.subgraph_writer import SubgraphWriter, kept
 from graphopt.ir.model import Model, Signature
+from graphopt.ir.ops.tflite_runtimes import runtime_of
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Value
 
@@ -156,7 +160,10 @@ class _Writer:
         self._compact(tables, fields)
         fields["operator_codes"] = kept(fields, "operator_codes", self.codes)
         indices = {value: index for writer in writers for value, index in writer.indices.items()}
-        return Written(self._pieces(fields), indices)
+        pieces = self._pieces(fields)
+        if self.record.archive is not None:
+            pieces.append(moved(self.record.archive, sum(map(len, pieces))))
+        return Written(pieces, indices)
 
     def _take_over(self) -> None:
         """Number what was read as it was numbered then."""
@@ -204,11 +211,20 @@ class _Writer:
             listed = [item for item in listed if item.name != control.NAME]
         tables: list[Fields] = []
         for item in listed:
+            if item.name == RUNTIME and not item.data and item.buffer is None:
+                item = item._replace(data=self._runtime())
             is_new = item.buffer is None or item.data is not (item.buffer.data or item.data)
             number = self._new_buffer(item.data) if item.buffer is None or is_new else self.buffer(item.buffer)
             self.used[number] = None
             tables.append({"name": item.name, "buffer": number})
         return tables
+
+    def _runtime(self) -> bytes:
+        """The runtime that has all operators in use, in the 16 bytes that other writers give it."""
+        used = (self.codes[number] for number in self.used_codes)
+        builtin = ((operator_name(max(code["builtin_code"], code["deprecated_builtin_code"])), code) for code in used)
+        needed = runtime_of((name.partition(".")[2], code["version"]) for name, code in builtin)
+        return needed.encode().ljust(16, b"\0")
 
     def _signature(self, name: str, signature: Signature, writers: Sequence[SubgraphWriter]) -> Fields:
         place = next((place for place, graph in enumerate(self.graphs) if graph is signature.graph), None)
