@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.model import ARGUMENT, Function, computed_inputs
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.types import DTYPES, Shape, TensorType
-from graphopt.ir.value import Node
+from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.removal import is_removable
 
@@ -34,8 +35,10 @@ class StripUnused(Pass):
     type of the value it stands for; `type` and `shape` (`"1,299,299,3"`) set it for all of them, `names` with
     `types` and `shapes` one by one.
 
-    Refuses a graph that has neither outputs nor targets, since all of it would go, and to cut at an output other
-    than a node's first.
+    A placeholder for another output than a node's first is called after both (`split_1` for `split:1`), and where
+    others still need what a node yields beside an input, the node gets another name (`split/rest`).
+
+    Refuses a graph that has neither outputs nor targets, since all of it would go.
     """
 
     type: str | None = None
@@ -66,28 +69,22 @@ class StripUnused(Pass):
         """Replace what computes an input by a placeholder."""
         overrides = self._overrides()
         for name in overrides:
-            if not any(value.node.name == name for value in graph.inputs):
+            if not any(name in (value.node.name, value.name) for value in graph.inputs):
                 raise UsageError(f"strip-unused: '{printable(name)}' is not among the inputs")
         computed = computed_inputs(graph.model) if graph.model is not None else {}
-        for value in graph.inputs:
+        for value in sorted(graph.inputs, key=lambda value: -value.index):  # the first output last: it takes the node
             node = value.node
             if value in computed:
                 continue
-            named = node.name in overrides
+            named = node.name in overrides or value.name in overrides
             asked = named or self.type is not None or self.shape is not None
             if self._is_source(node) and not named and not (asked and node.op == "tf.Placeholder"):
                 continue
-            if value.index:
-                raise UsageError(
-                    f"strip-unused: input '{printable(value.name)}' is not the first output of its node; "
-                    "cut at a node that has one output"
-                )
-            wanted = self._type_of(node, overrides)
+            wanted = self._type_of(value, overrides)
             if node.op == "tf.Placeholder" and wanted == value.type:
                 continue
             if context.allows("make-placeholder"):
-                make_placeholder(graph, node, wanted)
-                context.rewrote("make-placeholder", added=(node,))
+                context.rewrote("make-placeholder", added=(make_placeholder(graph, value, wanted),))
 
     @staticmethod
     def _is_source(node: Node) -> bool:
@@ -102,14 +99,14 @@ class StripUnused(Pass):
             for place, name in enumerate(self.names)
         }
 
-    def _type_of(self, node: Node, overrides: dict[str, tuple[str | None, str | None]]) -> TensorType:
-        own_type, own_shape = overrides.get(node.name, (None, None))
+    def _type_of(self, value: Value, overrides: dict[str, tuple[str | None, str | None]]) -> TensorType:
+        own_type, own_shape = overrides.get(value.name, overrides.get(value.node.name, (None, None)))
         dtype_name, shape_text = own_type or self.type, own_shape if own_shape is not None else self.shape
-        known = node.output.type
+        known = value.type
         dtype = known.dtype if dtype_name is None else DTYPES.get(dtype_name)
         if dtype is None or not dtype.code:
             reason = f"'{printable(dtype_name)}' is no element type" if dtype_name else "its element type is not known"
-            raise UsageError(f"strip-unused: input '{printable(node.name)}': {reason}; give one with 'type'")
+            raise UsageError(f"strip-unused: input '{printable(value.name)}': {reason}; give one with 'type'")
         return TensorType(dtype, known.shape if shape_text is None else parse_shape(shape_text))
 
 
@@ -125,17 +122,40 @@ def parse_shape(text: str) -> Shape:
     return Shape(dims)
 
 
-def make_placeholder(graph: Graph, node: Node, wanted: TensorType) -> None:
-    """Turn `node` into a placeholder of the same name, read by whoever read its first output."""
-    for extra in node.outputs[1:]:
-        if extra.use_count or extra.is_output or extra.is_input:
-            raise UsageError(f"strip-unused: '{printable(extra.name)}' is still read; cut at a node with one output")
-    node.op = "tf.Placeholder"
-    dims = wanted.shape.dims
-    known = Shape(None if dims is None else (dim if isinstance(dim, int) else None for dim in dims))
-    node.attrs = {"dtype": wanted.dtype, "shape": known}  # a plain shape: one read from a file may keep odd spellings
+def make_placeholder(graph: Graph, value: Value, wanted: TensorType) -> Node:
+    """Turn the node of `value`, or one made for it, into a placeholder that whoever read `value` reads."""
+    node = value.node
+    if value.index or any(extra.use_count or extra.is_output or extra.is_input for extra in node.outputs[1:]):
+        return _separate_placeholder(graph, value, wanted)
+    node.op, node.attrs = "tf.Placeholder", _attributes(wanted)
     node.extras = None
     node.set_inputs(())
     node.set_control_inputs(())
     node.output.type = wanted
     del node.outputs[1:]
+    return node
+
+
+def _attributes(wanted: TensorType) -> dict[str, Any]:
+    """A plain shape: one read from a file may keep odd spellings."""
+    dims = wanted.shape.dims
+    return {
+        "dtype": wanted.dtype,
+        "shape": Shape(None if dims is None else (dim if isinstance(dim, int) else None for dim in dims)),
+    }
+
+
+def _separate_placeholder(graph: Graph, value: Value, wanted: TensorType) -> Node:
+    """A placeholder in place of `value`, one output of a node that stays; for the first output with the node's name."""
+    node = value.node
+    name, origins = node.name, node.source_names
+    if value.index:
+        name = graph.unique_name(f"{name}_{value.index}")
+    else:
+        graph.rename(node, graph.unique_name(f"{name}/rest"))
+    placeholder = graph.create_node(
+        "tf.Placeholder", attrs=_attributes(wanted), name=name, types=(wanted,), before=node, origins=origins
+    )
+    graph.replace_value(value, placeholder.output)
+    graph.inputs = tuple(placeholder.output if given is value else given for given in graph.inputs)
+    return placeholder

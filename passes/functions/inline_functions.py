@@ -44,8 +44,9 @@ class InlineFunctions(Pass):
     for effect still happens, before anything that depends on the call. `levels` bounds how deep calls within bodies
     are followed; `always` inlines also functions that are marked to be kept apart.
 
-    Refuses functions marked `_noinline` or for XLA alone, calls whose arguments do not fit the function, calls in a
-    v1 branch to which constants could not be tied, and growth beyond four times the model and 16384 nodes.
+    Refuses functions marked `_noinline` or for XLA alone, calls whose arguments do not fit the function, calls whose
+    output is an input of the graph, calls in a v1 branch to which constants could not be tied, and growth beyond four
+    times the model and 16384 nodes.
     """
 
     levels: int | None = None
@@ -91,6 +92,9 @@ class InlineFunctions(Pass):
                 f"it passes {len(call.inputs)} arguments and expects {len(call.outputs)} results; function "
                 f"'{printable(function.name)}' has {len(function.inputs)} and {len(function.outputs)}"
             )
+        fed = next((value for value in call.outputs if value.is_input), None)
+        if fed is not None and not isinstance(graph, Function):
+            return f"its output '{printable(fed.name)}' is an input of the graph: strip-unused cuts the graph there"
         if len(function) > budget:
             return f"its {len(function)} nodes would let the model grow too much"
         for value, argument in zip(call.inputs, function.inputs, strict=True):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from graphopt.ir import UsageError
 from graphopt.ir.text import parse_model, print_model
+from graphopt.ir.types import FLOAT32
+from graphopt.ir.verifier import verify
 from graphopt.passes import run_pass
 from graphopt.passes.cleanup.strip_unused import parse_shape
+from graphopt.runtimes.reference import ReferenceRuntime
 from graphopt.testing import check_pass
 
 DEAD = """
@@ -96,18 +100,36 @@ graph @main(%s%s) -> (%s) {
 
 
 @pytest.mark.parametrize(
-    ("inputs", "output", "reason"),
-    [("", "s:1", "'s:1' is still read; cut at a node with one output"), (":1", "y", "input 's:1' is not the first")],
+    ("inputs", "outputs", "after"),
+    [
+        (":1", "%y, %s:1", "graph @main(%s_1) -> (%y, %s_1) { %axis %c %s_1 %s %y }"),
+        ("", "%y, %s:1", "graph @main(%s) -> (%y, %s/rest:1) { %axis %c %s %s/rest %y }"),
+        (", %s:1", "%y, %s:1", "graph @main(%s, %s_1) -> (%y, %s_1) { %s_1 %s %y }"),
+    ],
 )
-def test_a_cut_at_a_node_of_several_outputs_is_refused_and_changes_nothing(
-    inputs: str, output: str, reason: str
-) -> None:
-    text = SPLIT.replace("%s%s", f"%s{inputs}").replace("(%s) {", f"(%{output}) {{")
+def test_a_cut_at_a_node_of_several_outputs(inputs: str, outputs: str, after: str) -> None:
+    text = SPLIT.replace("%s%s", f"%s{inputs}").replace("(%s) {", f"({outputs}) {{")
     model = parse_model(text)
-    before = print_model(model)
-    with pytest.raises(UsageError, match=reason):
-        run_pass(model, "strip-unused")
-    assert print_model(model) == before
+    graph = model.graph
+    model.set_signature(
+        {str(place): value for place, value in enumerate(graph.inputs)}, {"a": graph.outputs[0], "b": graph.outputs[1]}
+    )
+    run_pass(model, "strip-unused")
+    verify(model)
+    heads = ", ".join(f"%{value.name}" for value in graph.inputs), ", ".join(f"%{v.name}" for v in graph.outputs)
+    names = " ".join(f"%{node.name}" for node in graph)
+    assert f"graph @main({heads[0]}) -> ({heads[1]}) {{ {names} }}" == after
+    assert all(value.node.op == "tf.Placeholder" and value.dtype is FLOAT32 for value in graph.inputs)
+    assert run_pass(model, "strip-unused").rules == {}
+    runtime = ReferenceRuntime()
+    fed = {str(place): np.full(1, place + 2, np.float32) for place in range(len(graph.inputs))}
+    fed.update({} if graph.find("c") is None else {"c": np.array([5, 6], np.float32)})
+    found = runtime.run(model, fed)
+    whole = parse_model(SPLIT.replace("%s%s", "%c").replace("(%s) {", "(%y, %s:1) {"))
+    plain = runtime.run(whole, {"c": np.array([5, 6], np.float32)})
+    first, second = ("0" if inputs != ":1" else None), {":1": "0", "": None, ", %s:1": "1"}[inputs]
+    assert found["a"] == (plain["y"] if first is None else -fed[first])
+    assert found["b"] == (plain["s:1"] if second is None else fed[second])
 
 
 def test_a_graph_without_outputs_stays_and_the_report_says_so() -> None:

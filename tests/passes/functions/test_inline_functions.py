@@ -228,6 +228,15 @@ def test_constants_of_a_body_stay_in_the_branch_of_the_call() -> None:
     assert_equivalent(source, result, runtime="reference")
 
 
+def test_a_call_whose_output_is_an_input_is_refused() -> None:
+    text = model(f"%x = tf.Placeholder()\n%c = {CALL}\n%y = tf.Abs(%c)", F, inputs="%c: float32[2]")
+    result = parse_model(text)
+    report = run_pass(result, NAME)
+    reason = "its output 'c' is an input of the graph: strip-unused cuts the graph there"
+    assert [entry["reason"] for entry in report.refusals] == [reason]
+    assert result.graph.node("c").op == "tf.PartitionedCall"
+
+
 def test_a_call_that_reads_a_v1_branch_directly_is_refused() -> None:
     call = CALL.replace("%x", "%switch:1").replace("@f", "@k")
     body = f"%switch = tf.Switch(%x, %p)\n%c = {call}\n%y = tf.Merge(%switch, %c) {{N = 2}}"
