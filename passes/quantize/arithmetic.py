@@ -1,4 +1,8 @@
-"""Quantizing and dequantizing arrays, with LiteRT's rounding: half away from zero, then clamped."""
+"""Quantizing and dequantizing arrays as LiteRT's reference kernels do: round half away from zero, then clamp.
+
+LiteRT's kernels for x86 multiply by the scale's inverse and round halves to even, so there an integer may differ by one
+where a value lies halfway between two.
+"""
 
 from __future__ import annotations
 

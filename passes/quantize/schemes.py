@@ -37,7 +37,7 @@ class Scheme(NamedTuple):
 
 INT8_ACTIVATION = Scheme(INT8, symmetric=False, narrow=False)
 UINT8_ACTIVATION = Scheme(UINT8, symmetric=False, narrow=False)
-INT16_ACTIVATION = Scheme(INT16, symmetric=True, narrow=True)
+INT16_ACTIVATION = Scheme(INT16, symmetric=True, narrow=False)
 INT8_WEIGHT = Scheme(INT8, symmetric=True, narrow=True)
 INT4_WEIGHT = Scheme(dtype_named("int4"), symmetric=True, narrow=True)
 UINT8_WEIGHT = Scheme(UINT8, symmetric=False, narrow=True)

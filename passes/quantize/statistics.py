@@ -207,6 +207,19 @@ class Statistics:
         """What is known of a value; None where it was never computed, or is no float."""
         return self.tensors.get(key_of(value))
 
+    def scale(self, value: Value, factors: Array) -> None:
+        """Let the channels of a value, last axis first to last, be what they were times `factors`, all positive.
+
+        Of a histogram and of the ranges of single samples, which tell no channels apart, nothing is left.
+        """
+        found = self.of(value)
+        if found is None or found.channel_minimum is None or found.channel_maximum is None:
+            return
+        found.channel_minimum, found.channel_maximum = found.channel_minimum * factors, found.channel_maximum * factors
+        found.minimum, found.maximum = float(found.channel_minimum.min()), float(found.channel_maximum.max())
+        if (factors != 1).any():
+            found.histogram = found.recent = None
+
     def find(self, tensor: str, graph: str = "") -> TensorStatistics | None:
         """What is known of the tensor called so, with or without its port; None if nothing is."""
         exact = self.tensors.get(TensorKey(graph, tensor))
