@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32
 from graphopt.backends.tflite.rules.kernels import compute, scalar, step
 from graphopt.backends.tflite.table import RULES
+from graphopt.ir.known import known_array
 from graphopt.ir.types import INT32
 from graphopt.ir.value import Value
 
@@ -21,8 +24,13 @@ SORTED = {
 
 @RULES.legalize("tf.SegmentSum")
 def segment_sum(op: Lowering) -> Value:
-    """Sums of rows that follow one another."""
-    return compute(op, "SEGMENT_SUM", op.input(0), as_int32(op, op.input(1)))
+    """Sums of rows that follow one another. LiteRT's own operator accepts no number of a segment left out, so that it
+    serves where the numbers are constant, and sums of rows in any order otherwise."""
+    value, numbers = op.input(0), as_int32(op, op.input(1))
+    held = known_array(numbers)
+    if held is not None and held.size and not held[0] and set(np.diff(held).tolist()) <= {0, 1}:
+        return compute(op, "SEGMENT_SUM", value, numbers)
+    return step(op, "UnsortedSegmentSum", value, numbers, _segments(op, numbers))
 
 
 @RULES.legalize(*UNSORTED)
@@ -35,10 +43,7 @@ def unsorted_segments(op: Lowering) -> Value:
 def sorted_segments(op: Lowering) -> Value:
     """Products or extrema of rows that follow one another; segments without rows have extrema of zero."""
     value, numbers = op.input(0), as_int32(op, op.input(1))
-    axes = op.integers([0], name=f"{op.node.name}/axes")
-    one = op.integers(1, name=f"{op.node.name}/one")
-    many = step(op, "AddV2", step(op, "Max", numbers, axes, keep_dims=False), one)
-    found = step(op, SORTED[op.node.op], value, numbers, many)
+    found = step(op, SORTED[op.node.op], value, numbers, _segments(op, numbers))
     if op.node.op == "tf.SegmentProd":
         return found
     counts = _counts(op, value, numbers)
@@ -55,6 +60,13 @@ def segment_mean(op: Lowering) -> Value:
     if value.dtype is not INT32:
         counts = step(op, "Cast", counts, SrcT=INT32, DstT=value.dtype, Truncate=False)
     return step(op, "RealDiv" if value.dtype.is_float else "TruncateDiv", total, counts)
+
+
+def _segments(op: Lowering, numbers: Value) -> Value:
+    """How many segments there are: one more than the largest number."""
+    axes = op.integers([0], name=f"{op.node.name}/axes")
+    one = op.integers(1, name=f"{op.node.name}/one")
+    return step(op, "AddV2", step(op, "Max", numbers, axes, keep_dims=False), one)
 
 
 def _counts(op: Lowering, value: Value, numbers: Value) -> Value:
