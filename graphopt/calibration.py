@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from graphopt.data_guard import DataGuard
-from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.errors import UnsupportedError, UsageError, printable
 from graphopt.ir.model import Model
 from graphopt.names import close_names
 from graphopt.passes.quantize.methods import RangeMethod, range_method
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphopt.runtimes.base import Runtime
     from graphopt.runtimes.observation import Observer
 
+_CONTROL = frozenset({"Enter", "Switch", "RefEnter", "RefSwitch"})  # of v1: TensorFlow shows nothing behind them
 Report = Callable[[int, int, str], None]
 
 
@@ -173,6 +174,8 @@ def observer_for(model: Model, signature: str | None, runtime: str | Runtime | N
     """What runs `model` and shows its tensors. Raises `UsageError` for an unknown or absent runtime."""
     from graphopt.runtimes.observation import ReferenceObserver, RuntimeObserver
 
+    if any(variable.value is not None for variable in model.variables.values()):
+        model = _frozen(model)
     name = runtime if runtime is None or isinstance(runtime, str) else runtime.name
     if name is None:
         name = _default_runtime(model)
@@ -189,10 +192,20 @@ def observer_for(model: Model, signature: str | None, runtime: str | Runtime | N
     )
 
 
+def _frozen(model: Model) -> Model:
+    """A copy in which variables that nothing changes are constants; nodes and functions keep their names."""
+    from graphopt.freezing import freeze_model
+
+    try:
+        return freeze_model(model.clone(), functions=True).model
+    except UnsupportedError:  # a model with state: its variables start as their initialisers say
+        return model
+
+
 def _default_runtime(model: Model) -> str:
     """LiteRT for its own operators; TensorFlow, which is faster than the reference, where it sees everything."""
     if any(node.dialect == "tfl" for node in model.graph):
         return "litert"
-    if model.functions or model.variables:
+    if model.functions or model.variables or any(node.op_type in _CONTROL for node in model.graph):
         return "reference"
     return "tensorflow" if importlib.util.find_spec("tensorflow") is not None else "reference"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from graphopt.runtimes.base import Array, Request, RunError, find_signature
 from graphopt.runtimes.litert import import_interpreter
 from graphopt.runtimes.observation import See
 
+LARGE = 1 << 28  # bytes of a model beyond which LiteRT maps it from a file instead of having it in memory
 THREADS = 4  # at most; LiteRT gains little from more
 _SOURCES = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "tf.Const"})
 _LOOPS = frozenset({"tfl.WHILE", "tfl.STABLEHLO_WHILE"})
@@ -141,7 +143,7 @@ class _Program:
         listed.update((value, None) for value in needed if value.node.op not in _SOURCES)
         copy.graph.outputs = [nodes[value.node].outputs[value.index] for value in listed]
         written = write_model(copy)
-        self._content = b"".join(written.pieces)
+        self._pieces = written.pieces
         self._indices = {
             value: written.indices[other]
             for node, twin in nodes.items()
@@ -188,9 +190,9 @@ class _Program:
             module = import_interpreter()
             kinds = module.OpResolverType
             kind = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if self._is_plain else kinds.AUTO
-            with _quiet():
+            with _quiet(), _source(self._pieces) as source:
                 self._interpreter = module.Interpreter(
-                    model_content=self._content,
+                    **source,
                     experimental_op_resolver_type=kind,
                     num_threads=min(THREADS, os.cpu_count() or 1),
                 )
@@ -236,6 +238,18 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def _source(pieces: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """A model as an argument of the interpreter: its bytes, or a file that is gone once it is mapped."""
+    if sum(map(len, pieces)) < LARGE:
+        yield {"model_content": b"".join(pieces)}
+        return
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.writelines(pieces)
+        file.flush()
+        yield {"model_path": file.name}
 
 
 def _standalone(model: Model, graph: Graph) -> tuple[Model, dict[Node, Node]]:

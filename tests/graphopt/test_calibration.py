@@ -163,6 +163,48 @@ def test_models_of_tensorflow_are_calibrated() -> None:
     assert {str(key): item.maximum for key, item in found.tensors.items()} == {"x:0": 23, "h:0": 46, "y:0": 0}
 
 
+@pytest.mark.tensorflow
+def test_weights_that_stay_variables_are_known(tmp_path) -> None:
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        def __init__(self) -> None:
+            self.weights = tf.Variable([[2.0], [-1.0]])
+
+        @tf.function(input_signature=[tf.TensorSpec([1, 2], tf.float32, name="x")])
+        def __call__(self, x: Any) -> Any:
+            return {"y": tf.nn.relu(x @ self.weights)}
+
+    module = Module()
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    data = {"x": np.eye(2, dtype=np.float32)[:, None]}
+    found = calibrate(str(tmp_path / "saved"), data, check=False)
+    ends = {(item.minimum, item.maximum) for item in found.tensors.values()}
+    assert {(0.0, 1.0), (-1.0, 2.0), (0.0, 2.0)} <= ends
+
+
+def test_v1_loops_are_seen_into() -> None:
+    text = """
+    graph @main(%x: float32[]) -> (%out) {
+      %enter = tf.Enter(%x) {frame_name = b"loop"}
+      %merge = tf.Merge(%enter, %next)
+      %limit = tf.Const() {dtype = float32, value = float32[] 50.0}
+      %limited = tf.Enter(%limit) {frame_name = b"loop", is_constant = true}
+      %go = tf.Less(%merge, %limited)
+      %cond = tf.LoopCond(%go)
+      %switch = tf.Switch(%merge, %cond)
+      %double = tf.AddV2(%switch:1, %switch:1)
+      %next = tf.NextIteration(%double)
+      %out = tf.Exit(%switch)
+    }
+    """
+    model = parse_model(text)
+    model.set_signature({"x": model.graph.inputs[0]}, {"y": model.graph.outputs[0]})
+    found = calibrate(model, [np.float32(1), np.float32(3)], check=False)
+    double = found.find("double")
+    assert (double.minimum, double.maximum, double.count) == (2, 96, 11)
+
+
 def test_calibrate_is_public(model: Model, data: dict[str, np.ndarray], tmp_path) -> None:
     (tmp_path / "model.tflite").write_bytes(tflite_bytes(model))
     assert isinstance(graphopt.calibrate(str(tmp_path / "model.tflite"), data), Statistics)

@@ -137,6 +137,12 @@ def test_signatures_of_other_subgraphs_are_observed() -> None:
     assert found == {"f/a:0": [[1, 2]], "f/b:0": [[-1, -2]]}
 
 
+def test_large_models_are_mapped_from_a_file(monkeypatch) -> None:
+    monkeypatch.setattr("graphopt.runtimes.litert_observer.LARGE", 1)
+    observer = LiteRTObserver(tflite(LOOP))
+    assert seen(observer, {"x": np.float32([1, -1])})["y:0"] == [[-18, 18]]
+
+
 def test_inputs_that_are_not_fed_are_named() -> None:
     with pytest.raises(UsageError, match="'x' is not fed"):
         seen(LiteRTObserver(tflite(NETWORK), "main"), {})
