@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
+from graphopt.ir.formats.tflite import read_tflite
 from graphopt.ir.ops.tflite import BUILTIN
 from graphopt.ir.ops.tflite_kernel_table import KERNELS
-from graphopt.ir.ops.tflite_kernels import forms_of, has_kernel, supports, types_of
+from graphopt.ir.ops.tflite_kernels import forms_of, has_kernel, supports, supports_node, types_of
 from graphopt.ir.types import Quantization, TensorType, tensor_type
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -84,6 +85,14 @@ def test_an_operand_between_others_may_be_left_out() -> None:
         is None
     )
     assert supports("FULLY_CONNECTED", [tensor_type("float32", (1, 2)), None], [REAL]) == "input 1 is missing"
+
+
+@pytest.mark.corpus("tflite/**/*.tflite")
+def test_every_operator_of_real_models_has_a_kernel(corpus_file: pathlib.Path) -> None:
+    for graph in read_tflite(corpus_file).graphs:
+        for node in graph:
+            if node.op_type in KERNELS:
+                assert supports_node(node) is None, node
 
 
 def test_types_of_an_operand() -> None:
