@@ -107,8 +107,8 @@ def rebuilt(
     if bias is not None:
         inputs += [None] * (places.bias + 1 - len(inputs))
         before = inputs[places.bias]
-        name = before.node.name if before is not None else f"{layer.name}/bias"
-        inputs[places.bias] = edit.hold(np.ascontiguousarray(bias, np.float32), name=name)
+        label = before.node.name if before is not None else f"{layer.name}/bias"
+        inputs[places.bias] = edit.hold(np.ascontiguousarray(bias, np.float32), name=label)
     attrs = {} if activation is None else {ACTIVATION: activation}
     return edit.node(layer.op, inputs, attrs, like=layer, types=(like.type,), name=name).output
 
