@@ -65,10 +65,10 @@ def calibrate(
     chosen = range_method(method)
     collected = Collected.for_methods(chosen, *map(range_method, also), channels=channels)
     statistics = Statistics(chosen, collected)
+    first = first_sample
     for name, part in _by_signature(loaded, data, signature).items():
         run = _Run(loaded, name, dict(states or {}), check, runtime)
-        first = statistics.spans[-1][1] if statistics.spans else first_sample
-        run.gather(statistics, part, shard, first, reset, progress)
+        first = run.gather(statistics, part, shard, first, reset, progress)
     return statistics
 
 
@@ -101,8 +101,8 @@ class _Run:
 
     def gather(
         self, statistics: Statistics, data: Any, shard: tuple[int, int] | None, first: int, reset: bool, progress: Any
-    ) -> None:
-        """Add what the samples show."""
+    ) -> int:
+        """Add what the samples show; the first has the number `first`. Returns the number for the next signature's."""
         stream = stream_samples(data, self._model, signature=self._signature, left_out=tuple(self._states))
         start, end = _part(stream.length, shard)
         carried = _zeros(self._model, self._signature, self._states)
@@ -127,6 +127,7 @@ class _Run:
         if number == first + start:
             raise UsageError("the data hold no samples")
         statistics.notes += [*self._guard.finish(is_part=shard is not None), *self._observer.notes]
+        return number if stream.length is None else first + stream.length
 
 
 def _between(samples: Any, start: int, end: int | None) -> Iterator[Sample]:

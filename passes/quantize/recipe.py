@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -96,7 +97,9 @@ class Rule(OperatorRecipe, frozen=True, forbid_unknown_fields=True, omit_default
         super().__post_init__()
         for name in ("layers", "subgraph"):
             try:
-                re.compile(getattr(self, name))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # of sets within sets, which mean what they say
+                    re.compile(getattr(self, name))
             except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"'{name}' is no regular expression: {error}") from None
 

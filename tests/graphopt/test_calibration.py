@@ -104,6 +104,13 @@ def test_signatures_have_data_of_their_own(model: Model, data: dict[str, np.ndar
     assert calibrate(model, other, signature="other", check=False).find("a", "f").minimum == -9
 
 
+def test_shards_of_several_signatures_merge_to_one_run(model: Model, data: dict[str, np.ndarray]) -> None:
+    other = {"a": np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)}
+    given = {"main": data, "other": other}
+    shards = [calibrate(model, given, method="ema", shard=(place, 2)) for place in (2, 1)]
+    assert statistics_bytes(merge(shards)) == statistics_bytes(calibrate(model, given, method="ema"))
+
+
 METHODS = {
     "minmax": Collected(),
     "ema": Collected(recent=True),

@@ -95,7 +95,7 @@ def test_a_fully_connected_layer_of_our_integers_is_what_litert_makes_of_them() 
     ours = dequantize(given, inputs) @ dequantize(quantize(weights, scales), scales).T + dequantize(codes, bias_scales)
     assert found.dtype == INT8.numpy
     assert (np.abs(dequantize(found, outputs) - ours) <= outputs.scale * 0.51).all()
-    assert (np.abs(ours - exact) < 0.05).all()
+    assert (np.abs(ours - exact) < 0.1).all()
 
 
 def test_quantization_of_a_type_is_that_of_the_parameters() -> None:
