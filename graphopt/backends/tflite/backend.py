@@ -12,8 +12,10 @@ from graphopt.backends.tflite.legalize import Legalize
 from graphopt.backends.tflite.options import TFLiteOptions
 from graphopt.backends.tflite.passthrough import pass_through
 from graphopt.backends.tflite.signatures import distinct_signatures, join, signature_model
+from graphopt.backends.tflite.variables import changing_variables, has_state, initialise, lower_handles, order_effects
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
+from graphopt.ir.tensors import Tensor
 from graphopt.passes.manager import PassManager
 from graphopt.passes.report import RunReport
 from graphopt.passes.spec import suggestion
@@ -26,6 +28,7 @@ PREPARE = (
     "channels-last,merge-duplicates,strip-unused,remove-unused-functions"
 )
 UNROLL = "unroll-loops,"
+UNORDER = "remove-control-dependencies,"
 # Operators of TFLite for what several of TensorFlow's compute together, before each is lowered by itself.
 RECOGNISE = "recognise-gelu"
 # What is worth doing to operators of TFLite.
@@ -57,11 +60,16 @@ class TFLiteBackend:
         parts: list[Model] = []
         findings: list[Finding] = []
         report = RunReport()
+        values: dict[str, Tensor | None] = {}
+        changed = changing_variables(model, groups)
         for group in groups:
-            part = signature_model(model, group, whole=len(groups) == 1)
+            part = signature_model(model, group, len(groups) == 1, changed)
             self._lower_part(part, options, report, findings)
             parts.append(part)
+            values.update((name, variable.value) for name, variable in part.variables.items())
         joined = join(parts)
+        if not findings:
+            initialise(joined, values)
         adopt(joined)
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
@@ -69,13 +77,16 @@ class TFLiteBackend:
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
         drop_idle_targets(part)
-        _run(UNROLL + PREPARE if options.unroll else PREPARE, part, report, rounds=ROUNDS)
+        order_effects(part)
+        prepare = UNROLL + PREPARE if options.unroll else PREPARE
+        _run(prepare.replace(UNORDER, "") if has_state(part) else prepare, part, report, rounds=ROUNDS)
         plain_outputs(part)
         _run(RECOGNISE, part, report)
         guard_outputs(part)
         legalize = Legalize(options)
         _run(legalize, part, report)
         plain_outputs(part)
+        lower_handles(part)
         pass_through(part, options)
         findings += leftovers(part, legalize.refusals, options)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from glob import escape
 from hashlib import blake2b
 
-from graphopt.freezing import freeze_model
+from graphopt.freezing import freeze_model, select_signature
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.graph import Graph, reachable
@@ -13,7 +14,9 @@ from graphopt.ir.model import Function, Model, Signature, copy_nodes
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Node, Value
 from graphopt.passes.cleanup.merge_duplicates import value_key
+from graphopt.passes.freeze.selection import variable_nodes
 from graphopt.passes.functions.call_graph import callees_first
+from graphopt.passes.manager import PassManager
 
 DEFAULT = "serving_default"
 SMALL = 4096  # bytes up to which the contents of a tensor count; beyond, which tensor it is
@@ -37,16 +40,29 @@ def distinct_signatures(model: Model) -> list[tuple[str, ...]]:
     return [tuple(sorted(names, key=lambda name: name != DEFAULT)) for names in ordered]
 
 
-def signature_model(model: Model, group: Sequence[str], whole: bool) -> Model:
+def signature_model(model: Model, group: Sequence[str], whole: bool, changed: Sequence[str] = ()) -> Model:
     """A frozen copy of the model with the first signature of `group` alone, which the others are names of.
 
-    `whole` says that the model has no other. Raises `UnsupportedError` as `freeze_model` does.
+    `whole` says that the model has no other; variables that are `changed` stay variables. Raises `UnsupportedError` as
+    `freeze_model` does.
     """
     part = model.clone()
-    freeze_model(part, signature=None if whole and len(part.signatures) == 1 else group[0])
+    name = None if whole and len(part.signatures) == 1 else group[0]
+    freeze_model(part, signature=name, exceptions=_exceptions(part, group[0], changed))
     first = part.signatures[group[0]]
     part.signatures = dict.fromkeys(group, first)
     return part
+
+
+def _exceptions(part: Model, signature: str, changed: Sequence[str]) -> list[str]:
+    """Patterns of those variables that are `changed` and that the signature needs."""
+    if not changed:
+        return []
+    needed = part.clone()
+    select_signature(needed, signature)
+    PassManager("strip-unused,remove-unused-functions", verify_each=False).run(needed)
+    there = variable_nodes(needed)
+    return [escape(name) for name in changed if name in there]
 
 
 def join(parts: Sequence[Model]) -> Model:
