@@ -77,7 +77,7 @@ def _batched(op: Lowering, a: Value, b: Value, flip_b: bool) -> Value:
     """A batched product; more axes of the batch than LiteRT takes are joined where both operands have the same."""
     dims_a, dims_b = a.shape.dims or (), b.shape.dims or ()
     rank = max(len(dims_a), len(dims_b))
-    attrs = {"adj_x": False, "adj_y": flip_b, "asymmetric_quantize_inputs": False}
+    attrs: dict[str, Any] = {"adj_x": False, "adj_y": flip_b, "asymmetric_quantize_inputs": False}
     if rank <= BATCH_RANK:
         return op.emit("BATCH_MATMUL", a, b, **attrs)
     if dims_a[:-2] != dims_b[:-2] or None in dims_a[:-2]:
