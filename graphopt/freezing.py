@@ -96,7 +96,7 @@ def _read(source: Any, tags: Collection[str] | None, inputs: Names, outputs: Nam
         from graphopt.ir.formats.savedmodel import is_savedmodel, read_savedmodel
 
         if is_savedmodel(source):
-            return read_savedmodel(source, tags=tags)
+            return read_savedmodel(source, tags=tags, saves=False)
     return sources.read(source, inputs=inputs, outputs=outputs).model
 
 

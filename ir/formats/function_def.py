@@ -7,6 +7,7 @@ length only an instantiation says, is one node with as many outputs as the body 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from graphopt.ir.attributes import AttributePlaceholder
@@ -186,9 +187,15 @@ class FunctionReader:
 
     # Bodies ---------------------------------------------------------------------------------------------------
 
-    def read_bodies(self) -> list[Function]:
-        """All functions, in the order of the library."""
-        return [self._located(*item) for item in self.signatures]
+    def read_bodies(self, unwanted: Collection[str] = ()) -> list[Function]:
+        """All functions, in the order of the library, but those `unwanted` that no other calls."""
+        found = {item[0].name: self._located(*item) for item in self.signatures if item[0].name not in unwanted}
+        if not unwanted:
+            return list(found.values())
+        called = {name for function in found.values() for name, _ in function.metadata["callees"]}
+        if called.isdisjoint(unwanted):
+            return list(found.values())
+        return [found.get(item[0].name) or self._located(*item) for item in self.signatures]
 
     def _located(self, signature: SignatureDef, start: int, stop: int) -> Function:
         try:

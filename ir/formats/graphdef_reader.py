@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ _META = (
 )
 _LIBRARY_FIELDS = {1: "function", 2: "gradient", 3: "registered_gradients"}
 _VERSION_FIELDS = {1: "producer", 2: "min_consumer", 3: "bad_consumers"}
+
+
+Unwanted = Callable[[Graph], Collection[str]]
 
 
 class GraphExtras(NamedTuple):
@@ -52,6 +55,7 @@ class GraphReader:
         self.extras = GraphExtras()
         self.kept: dict[str, list[bytes]] = {"raw": [], "library": [], "versions": []}
         self.gradients: dict[str, str] = {}
+        self.unwanted: Unwanted | None = None
 
     def read(self, start: int, end: int) -> Model:
         """The model between `start` and `end`."""
@@ -65,7 +69,7 @@ class GraphReader:
         wiring = Wiring(self.nodes, model.graph)
         wiring.add_main_nodes(start, end)
         wiring.finish()
-        for function in self.functions.read_bodies():
+        for function in self.functions.read_bodies(self.unwanted(model.graph) if self.unwanted is not None else ()):
             function.gradient = self.gradients.pop(function.name, None)
             model.add_function(function)
         if self.gradients:
@@ -177,11 +181,18 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def read_mapping(mapping: Mapping, source: str, start: int = 0, end: int | None = None) -> Model:
-    """The GraphDef between `start` and `end` of a mapped file. Raises `MalformedError`, with `source` named."""
+def read_mapping(
+    mapping: Mapping, source: str, start: int = 0, end: int | None = None, unwanted: Unwanted | None = None
+) -> Model:
+    """The GraphDef between `start` and `end` of a mapped file. Raises `MalformedError`, with `source` named.
+
+    `unwanted` is given the main graph, may remove nodes from it, and returns names of functions that need not be read.
+    """
     try:
         with collector_paused():
-            model = GraphReader(mapping).read(start, len(mapping) if end is None else end)
+            reader = GraphReader(mapping)
+            reader.unwanted = unwanted
+            model = reader.read(start, len(mapping) if end is None else end)
     except MalformedError as error:
         raise error.located(source) from None
     model.source, model.format = source, "graphdef"

@@ -10,7 +10,7 @@ from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats import wire
 from graphopt.ir.formats.checkpoint import Checkpoint, open_checkpoint, v1_shards
 from graphopt.ir.formats.graphdef import map_file
-from graphopt.ir.formats.graphdef_reader import read_mapping
+from graphopt.ir.formats.graphdef_reader import Unwanted, read_mapping
 from graphopt.ir.formats.metagraph_proto import (
     Asset,
     MetaGraph,
@@ -25,7 +25,7 @@ from graphopt.ir.formats.signature_functions import Order
 from graphopt.ir.formats.sniff import is_text
 from graphopt.ir.formats.tensor_proto import TensorReader
 from graphopt.ir.graph import Graph
-from graphopt.ir.model import Model, Signature, variable_name
+from graphopt.ir.model import Model, Signature, callees, variable_name
 from graphopt.ir.tensors import Mapping, Tensor
 from graphopt.ir.value import Node, Value
 
@@ -88,9 +88,14 @@ def load_metagraph(path: str | os.PathLike[str], *, verify: bool = True) -> Mode
     return model_of(mapping, meta, open_checkpoint(prefix) if has_values else None, verify=verify)
 
 
-def model_of(mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *, verify: bool = True) -> Model:
-    """The model that `meta`, read from `mapping`, describes. Raises `MalformedError`."""
-    model = read_mapping(mapping, mapping.path, *meta.graph)
+def model_of(
+    mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *, verify: bool = True, saves: bool = True
+) -> Model:
+    """The model that `meta`, read from `mapping`, describes; without `saves`, it need not save its variables.
+
+    Raises `MalformedError`.
+    """
+    model = read_mapping(mapping, mapping.path, *meta.graph, unwanted=None if saves else _without_save(meta))
     model.format = "metagraph"
     carried = Carried(meta)
     model.metadata[METADATA] = carried
@@ -112,6 +117,20 @@ def model_of(mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *
     except MalformedError as error:
         raise error.located(mapping.path) from None
     return model
+
+
+def _without_save(meta: MetaGraph) -> Unwanted:
+    """Remove the call of the function that saves variables, the largest of many models."""
+
+    def unwanted(graph: Graph) -> tuple[str, ...]:
+        node = graph.find(node_name(meta.saver.save)) if meta.saver is not None else None
+        reference = node.attrs.get("f") if node is not None and node.op in CALLS else None
+        if node is None or not isinstance(reference, FunctionRef) or node.has_uses:
+            return ()
+        graph.remove(node)
+        return () if any(name == reference.name for other in graph for name in callees(other)) else (reference.name,)
+
+    return unwanted
 
 
 # Signatures ---------------------------------------------------------------------------------------------------

@@ -33,13 +33,15 @@ def is_savedmodel(path: str | os.PathLike[str]) -> bool:
     return any(os.path.isfile(os.path.join(path, name)) for name in (BINARY, TEXT))
 
 
-def read_savedmodel(path: str | os.PathLike[str], *, tags: Collection[str] | None = None, verify: bool = True) -> Model:
+def read_savedmodel(
+    path: str | os.PathLike[str], *, tags: Collection[str] | None = None, verify: bool = True, saves: bool = True
+) -> Model:
     """The model in the folder `path`, or the MetaGraph of it whose tags are `tags`.
 
     Without `tags` the only MetaGraph is taken, or the one for serving; the others are carried as they are, for when
-    the model is written. `verify` compares the checksums of all
-    weights. Raises `UsageError`, listing the tags there are, where it cannot be told which is meant, and
-    `MalformedError` for what is missing, damaged or contradicts itself.
+    the model is written. `verify` compares the checksums of all weights; without `saves` what saves variables is left
+    out. Raises `UsageError`, listing the tags there are, where it cannot be told which is meant, and `MalformedError`
+    for what is missing, damaged or contradicts itself.
     """
     root = os.fspath(path)
     mapping = _map(root)
@@ -54,7 +56,7 @@ def read_savedmodel(path: str | os.PathLike[str], *, tags: Collection[str] | Non
     if os.path.lexists(os.path.join(root, f"{PREFIX}.index")):
         inside(root, VARIABLES)
         checkpoint = open_checkpoint(os.path.join(root, PREFIX))
-    model = model_of(mapping, meta, checkpoint, verify=verify)
+    model = model_of(mapping, meta, checkpoint, verify=verify, saves=saves)
     carried = model.metadata[METADATA]
     carried.root = os.path.abspath(root)
     carried.before = [mapping.view[first:last] for first, last in spans[:place]]

@@ -75,7 +75,11 @@ def fields(buffer: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int
         if tag < 8:
             raise MalformedError("a field has the number zero", offset=origin)
         if wire == BYTES:
-            value, position = read_length(buffer, position, end)
+            if position < end and buffer[position] < min(0x80, end - position):  # most lengths: no call for those
+                value = position + 1
+                position = value + buffer[position]
+            else:
+                value, position = read_length(buffer, position, end)
         elif wire == VARINT:
             value, position = read_varint(buffer, position, end)
         elif wire in (FIXED32, FIXED64):

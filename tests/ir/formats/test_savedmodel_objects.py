@@ -223,3 +223,13 @@ def test_composite_inputs_and_large_shared_constants(tmp_path: pathlib.Path) -> 
     for net in (before, after):
         assert net.signatures["product"](**arguments)["y"].numpy().tolist() == (rows[5:8] * 2 + 1).tolist()
         assert net.signatures["row"](i=tf.constant([2]))["y"].numpy().tolist() == (rows[2:3] * 2).tolist()
+
+
+def test_what_saves_variables_may_be_left_out(net: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    whole, part = read_savedmodel(net), read_savedmodel(net, saves=False)
+    (missing,) = whole.functions.keys() - part.functions.keys()
+    assert missing.startswith("__inference__traced_save")
+    assert {name: item.checkpoint_key for name, item in part.variables.items()} == {
+        name: item.checkpoint_key for name, item in whole.variables.items()
+    }
+    assert values(loaded(part, tmp_path / "out"))[0].shape == (2, 6, 6, 4)
