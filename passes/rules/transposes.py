@@ -17,6 +17,7 @@ from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import PassContext
 from graphopt.passes.frames import has_v1_control_flow
+from graphopt.passes.removal import remove_dead
 from graphopt.passes.rules.permuting import Permutation, Plan, absorb, absorbs, inverse, permutation_of, plan_for
 
 TRANSPOSES = frozenset({"tf.Transpose", "tfl.TRANSPOSE"})
@@ -53,8 +54,7 @@ def _consider(graph: Graph, node: Node, order: Permutation, context: PassContext
 
 def _drop(graph: Graph, node: Node, source: Value) -> None:
     node.output.replace_all_uses_with(source)
-    if not node.has_uses:
-        graph.remove(node)
+    remove_dead(graph, (node,))
 
 
 class _Region:
@@ -161,6 +161,7 @@ class _Region:
 
     def flip(self) -> None:
         """Compute the region before the permutation."""
+        replaced = [value.node for node in (*self.plans, *self.absorbing) for value in node.inputs if value is not None]
         before: dict[Value, Value] = {node.output: node.input(0) for node in self.entering}
         for value in self.inward:
             before[value] = self._transposed(value) or self._insert(value, self.back, f"{value.node.name}/transposed")
@@ -184,9 +185,7 @@ class _Region:
         for node in self.leaving:
             source = node.input(0)
             _drop(self.graph, node, before.get(source, source))
-        for node in self.entering:
-            if not node.has_uses:
-                self.graph.remove(node)
+        remove_dead(self.graph, [*self.entering, *replaced])
 
     def _lead_out(self, value: Value) -> None:
         """What others read of a value of the region is transposed, under the name that it had."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model
-from graphopt.passes.base import PassContext
+from graphopt.passes.base import Exactness, PassContext
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known
 from graphopt.passes.rewriter import RewritePass
@@ -49,7 +49,7 @@ class TransposeOfOnes(Rule):
     def grow(self, match: Match) -> Match | str | None:
         """The other dimensions stay in order, and at most one of them is not known."""
         order, dims = permutation_of(match.root), match.x.shape.dims
-        if order is None or dims is None or len(dims) != len(order) or 0 in dims:
+        if order is None or order == tuple(sorted(order)) or dims is None or len(dims) != len(order) or 0 in dims:
             return None
         moved = [place for place in order if dims[place] != 1]
         if moved != sorted(moved) or sum(not isinstance(dim, int) for dim in dims) > 1:
@@ -77,11 +77,13 @@ class CancelTransposes(RewritePass):
         %y = tfl.RELU(%x)
 
     One transpose is left of two in a row, and a reshape of one that moves nothing but dimensions of one. A region of
-    operators that do not mind the order of axes is computed in the other order where that leaves fewer transposes.
+    operators that do not mind the order of axes is computed in the other order where that leaves fewer transposes;
+    reductions then sum in another order.
 
     Refuses permutations that are not constant.
     """
 
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     rules: ClassVar[tuple[type[Rule], ...]] = (TransposeOnce, TransposeOfOnes)
 
     def run(self, model: Model, context: PassContext) -> None:
