@@ -154,7 +154,10 @@ class TensorStatistics:
         self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
         self.last_sample = max(self.last_sample, other.last_sample + shift)
         if self.histogram is not None and other.histogram is not None:
-            self.histogram += other.histogram
+            filled = np.flatnonzero(
+                other.histogram
+            )  # the rest of a histogram takes no memory, as long as nobody writes
+            self.histogram[filled] += other.histogram[filled]
         if self.recent is not None and other.recent is not None:
             both = {**self.recent, **{sample + shift: ends for sample, ends in other.recent.items()}}
             self.recent = {sample: both[sample] for sample in sorted(both)[-RECENT:]}
