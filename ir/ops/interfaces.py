@@ -91,6 +91,17 @@ class Interface:
         return [(a.name, place) for a in self.outputs for place in range(len(a.dtypes(complete)))]
 
 
+# Operators of TensorFlow's models that TensorFlow itself does not have: those of its detection models for TFLite.
+_OTHERS: Mapping[str, str] = {
+    "TFLite_Detection_PostProcess": "TFLite_Detection_PostProcess\t\t"
+    "box_encodings:@float32 class_predictions:@float32 anchors:@float32\t"
+    "detection_boxes:@float32 detection_classes:@float32 detection_scores:@float32 num_detections:@float32\t"
+    "max_detections:int max_classes_per_detection:int detections_per_class:int=100 use_regular_nms:bool=False "
+    "nms_score_threshold:float nms_iou_threshold:float num_classes:int y_scale:float x_scale:float h_scale:float "
+    "w_scale:float"
+}
+
+
 @lru_cache(maxsize=1)
 def _lines() -> dict[str, str]:
     text = resources.files("graphopt.ir.ops").joinpath("tf_interfaces.txt").read_text(encoding="utf-8")
@@ -99,8 +110,8 @@ def _lines() -> dict[str, str]:
 
 @cache
 def interface(name: str) -> Interface | None:
-    """The interface of TensorFlow's operator `name`, or None for one it does not have."""
-    line = _lines().get(name)
+    """The interface of TensorFlow's operator `name`, or None for one that nobody knows."""
+    line = _lines().get(name) or _OTHERS.get(name)
     if line is None:
         return None
     _, flags, inputs, outputs, attributes = line.split("\t")

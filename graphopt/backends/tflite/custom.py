@@ -21,18 +21,18 @@ def described_attributes(node: Node) -> dict[str, Any]:
     operator = find(node.op)
     interface = operator.interface if operator is not None else None
     if interface is None:
-        return {key: value for key, value in node.attrs.items() if key not in _HINTS}
+        return {key: node.attrs[key] for key in sorted(node.attrs.keys() - _HINTS)}
     dtypes = [value.dtype for value in node.inputs if value is not None]
     complete = interface.with_defaults(derived_attributes(interface, dtypes, node.attrs))
-    return {key: complete[key] for key in interface.attr_kinds if key in complete}
+    return {key: complete[key] for key in sorted(interface.attr_kinds) if key in complete}
 
 
 def custom_options(attrs: Mapping[str, Any]) -> bytes:
-    """A FlexBuffer map of `attrs` by name, without those that it has no form for: shapes, tensors, functions."""
+    """A FlexBuffer map of `attrs`, laid out in their order; what it has no form for, shapes or tensors, is left out."""
     builder = new_builder()
     with builder.Map():
-        for key in sorted(attrs):
-            _add(builder, key, attrs[key])
+        for key, value in attrs.items():
+            _add(builder, key, value)
     return bytes(builder.Finish())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from glob import escape
 from hashlib import blake2b
 
+from graphopt.backends.tflite.composites import fuse_composites
 from graphopt.freezing import freeze_model, select_signature
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import UnsupportedError
@@ -47,6 +48,7 @@ def signature_model(model: Model, group: Sequence[str], whole: bool, changed: Se
     `freeze_model` does.
     """
     part = model.clone()
+    fuse_composites(part)
     name = None if whole and len(part.signatures) == 1 else group[0]
     freeze_model(part, signature=name, exceptions=_exceptions(part, group[0], changed))
     first = part.signatures[group[0]]

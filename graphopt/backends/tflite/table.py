@@ -47,6 +47,7 @@ FAMILIES = (
     "reduction",
     "ordering",
     "segment",
+    "detection",
 )
 
 
