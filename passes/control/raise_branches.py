@@ -246,6 +246,8 @@ class _Conditional:
         if any(predicate_of(switch) is not self.predicate for switch in self.switches):
             return "branches of several predicates are entangled"
         for node in self.inside:
+            if node in self.places.joins and node.op not in MERGES:  # raised a moment ago
+                return f"'{printable(node.name)}' inside of it joins a conditional that has just been raised"
             place = self.places.of[node]
             if place is None or place.parent is not self.place or place.predicate is not self.predicate:
                 return f"'{printable(node.name)}' inside of it belongs to another conditional"

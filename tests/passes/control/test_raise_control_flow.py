@@ -210,6 +210,26 @@ def test_two_conditionals_of_one_predicate_one_after_the_other() -> None:
     check_both(source, model, x=np.array([1.0, -2.0], np.float32))
 
 
+def test_a_result_of_a_conditional_that_is_a_branch_of_another() -> None:
+    source = parse_model("""
+    graph @main(%x: float32[2], %c: bool[], %d: bool[]) -> (%y) {
+      %outer = tf.Switch(%x, %c)
+      %asked = tf.Switch(%d, %c)
+      %then = tf.Neg(%outer:1)
+      %inner = tf.Switch(%outer, %asked)
+      %on = tf.Abs(%inner:1)
+      %off = tf.Tanh(%inner)
+      %first = tf.Merge(%off, %on)
+      %last = tf.Merge(%first, %then)
+      %y = tf.Sin(%last)
+    }""")
+    model = source.clone()
+    assert run_pass(model, NAME).rules == {NAME: 2}
+    assert not left(model)
+    for inner in (True, False):
+        check_both(source, model, x=np.array([1.0, -2.0], np.float32), d=np.array(inner))
+
+
 def test_a_branch_that_needs_a_result_of_the_other_merge_is_refused() -> None:
     model = parse_model("""
     graph @main(%x: float32[2], %c: bool[]) -> (%y) {
