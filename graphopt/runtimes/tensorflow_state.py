@@ -68,9 +68,9 @@ def _assignment(tensorflow: Any, graph: Any, node: Node, given: Any) -> Any:
 
 def _assets(model: Model) -> list[tuple[Node, str]]:
     """Nodes that are fed with the paths of assets."""
-    carried = model.metadata.get("metagraph")
+    carried: Any = model.metadata.get("metagraph")
     found = []
-    for asset in getattr(carried, "assets", ()):
+    for asset in carried.assets if carried is not None else ():
         node = model.graph.find(asset.tensor.rpartition(":")[0])
         if node is not None:
             found.append((node, os.path.join(carried.root, "assets", *asset.filename.split("/"))))
