@@ -210,24 +210,34 @@ def test_two_conditionals_of_one_predicate_one_after_the_other() -> None:
     check_both(source, model, x=np.array([1.0, -2.0], np.float32))
 
 
-def test_a_result_of_a_conditional_that_is_a_branch_of_another() -> None:
+def test_results_of_conditionals_that_are_branches_of_others() -> None:
     source = parse_model("""
-    graph @main(%x: float32[2], %c: bool[], %d: bool[]) -> (%y) {
-      %outer = tf.Switch(%x, %c)
-      %asked = tf.Switch(%d, %c)
-      %then = tf.Neg(%outer:1)
-      %inner = tf.Switch(%outer, %asked)
-      %on = tf.Abs(%inner:1)
-      %off = tf.Tanh(%inner)
-      %first = tf.Merge(%off, %on)
-      %last = tf.Merge(%first, %then)
-      %y = tf.Sin(%last)
+    graph @main(%x: float32[2], %c: bool[], %d: bool[], %e: bool[]) -> (%y) {
+      %then0/Switch = tf.Switch(%x, %c)
+      %then0 = tf.Neg(%then0/Switch:1)
+      %d0 = tf.Switch(%d, %c)
+      %x0 = tf.Switch(%x, %c)
+      %then1/Switch = tf.Switch(%x0, %d0)
+      %then1 = tf.Abs(%then1/Switch:1)
+      %e0 = tf.Switch(%e, %c)
+      %e1 = tf.Switch(%e0, %d0)
+      %x1 = tf.Switch(%x0, %d0)
+      %then2/Switch = tf.Switch(%x1, %e1)
+      %then2 = tf.Tanh(%then2/Switch:1)
+      %else2/Switch = tf.Switch(%x1, %e1)
+      %else2 = tf.Sin(%else2/Switch)
+      %merge2 = tf.Merge(%else2, %then2)
+      %merge1 = tf.Merge(%merge2, %then1)
+      %merge0 = tf.Merge(%merge1, %then0)
+      %y = tf.Cos(%merge0)
     }""")
     model = source.clone()
-    assert run_pass(model, NAME).rules == {NAME: 2}
+    run_pass(model, "sort{canonical=true}")
+    assert run_pass(model, NAME).rules == {NAME: 3}
     assert not left(model)
-    for inner in (True, False):
-        check_both(source, model, x=np.array([1.0, -2.0], np.float32), d=np.array(inner))
+    for inner, innermost in ((True, True), (False, True), (False, False)):
+        feeds = {"x": np.array([1.0, -2.0], np.float32), "d": np.array(inner), "e": np.array(innermost)}
+        check_both(source, model, **feeds)
 
 
 def test_a_branch_that_needs_a_result_of_the_other_merge_is_refused() -> None:
