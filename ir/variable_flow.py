@@ -200,25 +200,25 @@ class ModelFlow:
 
     def _spread(self, graph: Graph, flow: GraphFlow) -> None:
         """Follow handles from where they are made to where they are used."""
-        pending: list[Node] = []
+        pending: dict[Node, None] = {}  # a call that takes a thousand handles is looked at once for all of them
         for node in graph:
             name = variable_name(node) if node.op in VARIABLES else None
             if name is not None and node.outputs and not node.output.is_input:
                 flow.tokens[node.output] = (name,)
-                pending += node.output.users
+                pending.update(dict.fromkeys(node.output.users))
             elif node.op in CALL_FORMS or node.op_type in self.model.functions:
-                pending.append(node)
+                pending[node] = None
         if isinstance(graph, Function):
             for place, value in enumerate(graph.inputs):
                 if value.dtype is RESOURCE and value.node.op == ARGUMENT:
                     flow.tokens[value] = (place,)
-                    pending += value.users
+                    pending.update(dict.fromkeys(value.users))
         while pending:
-            node = pending.pop()
+            node, _ = pending.popitem()
             for value, tokens in zip(node.outputs, self._carried(flow, node), strict=False):
                 if tokens and tokens != flow.tokens.get(value) and not value.is_input:
                     flow.tokens[value] = tokens
-                    pending += value.users
+                    pending.update(dict.fromkeys(value.users))
 
     def _carried(self, flow: GraphFlow, node: Node) -> list[Tokens]:
         """What each output of `node` stands for, as far as is known by now."""
