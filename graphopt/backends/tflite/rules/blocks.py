@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.common import as_int32
 from graphopt.backends.tflite.rules.kernels import move, step
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
@@ -32,12 +33,8 @@ def blocks(op: Lowering) -> Value:
 @RULES.legalize(*BATCHES)
 def batches(op: Lowering) -> Value:
     """Blocks of one or two axes moved into the batch, or back; whatever axes come after them are made one."""
-    block, margins = (op.constant_input(place, what) for place, what in ((1, "its block"), (2, "its margins")))
-    value, spatial = op.input(0), block.size
-    operands = (
-        op.integers(block, name=f"{op.node.name}/block"),
-        op.integers(margins, name=f"{op.node.name}/margins"),
-    )
+    value, spatial = op.input(0), (op.input(1).shape.static or (0,))[0]
+    operands = as_int32(op, op.input(1)), as_int32(op, op.input(2))
     if spatial not in (1, 2):
         op.refuse(f"it has {spatial} axes of blocks; LiteRT takes one or two")
     if op.rank(value) == spatial + 2:

@@ -65,10 +65,14 @@ def division_of_sizes(op: Lowering) -> Value | None:
 
 @RULES.legalize(*ARITHMETIC)
 def arithmetic(op: Lowering) -> Value:
-    """Sum, difference, product and quotient, with broadcasting; a quotient of integers is cut off."""
+    """Sum, difference, product and quotient, with broadcasting; a quotient of integers, or one asked to be, is cut
+    off."""
     if op.type.dtype is STRING:
         op.refuse("LiteRT does not join strings")
     kernel = ARITHMETIC[op.node.op]
+    if op.node.op == "tf.TruncateDiv" and op.type.dtype.is_float:
+        quotient = step(op, "RealDiv", op.input(0), op.input(1))
+        return step(op, "Mul", step(op, "Floor", step(op, "Abs", quotient)), step(op, "Sign", quotient))
     return compute(op, kernel, op.input(0), op.input(1), fused_activation_function=NO_ACTIVATION)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION
-from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute_all, move, step, supported
+from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, compute_all, move, step, supported
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.known import known_array
 from graphopt.ir.value import Value
@@ -41,7 +41,7 @@ def pack(op: Lowering) -> Value:
     """Tensors of one shape joined along a new axis; types that PACK lacks are given that axis and concatenated."""
     values, axis = op.inputs, int(op.attr("axis"))
     if len(values) > 1 and supported("PACK", values, [op.type]):
-        return op.emit("PACK", *values, axis=axis, values_count=len(values))
+        return compute(op, "PACK", *values, axis=axis, values_count=len(values))
     place = op.integers(axis, name=f"{op.node.name}/axis")
     expanded = [step(op, "ExpandDims", value, place) for value in values]
     return expanded[0] if len(values) == 1 else step(op, "ConcatV2", *expanded, place, N=len(values))
@@ -55,7 +55,7 @@ def unpack(op: Lowering) -> list[Value]:
     if len(types) == 1:
         return [step(op, "Squeeze", value, squeeze_dims=(axis,))]
     if supported("UNPACK", [value], types):
-        return op.emit_node("UNPACK", [value], types, None, {"axis": axis, "num": len(types)}).outputs
+        return compute_all(op, "UNPACK", [value], types, attrs={"axis": axis, "num": len(types)})
     parts = op.edit.node(
         "tf.Split", [op.integers(axis, name=f"{op.node.name}/axis"), value], {"num_split": len(types)},
         name=f"{op.node.name}/Split",
@@ -167,6 +167,6 @@ def reverse(op: Lowering) -> Value:
 @RULES.legalize("tf.ReverseSequence")
 def reverse_sequence(op: Lowering) -> Value:
     """Backwards along an axis, up to a length for each member of the batch."""
-    attrs = {"seq_dim": int(op.attr("seq_dim")), "batch_dim": int(op.attr("batch_dim"))}
     rank = op.rank(op.input(0))
-    return move(op, "REVERSE_SEQUENCE", op.input(0), op.input(1), **{key: axis % rank for key, axis in attrs.items()})
+    sequence, batch = (int(op.attr(name)) % rank for name in ("seq_dim", "batch_dim"))
+    return move(op, "REVERSE_SEQUENCE", op.input(0), op.input(1), seq_dim=sequence, batch_dim=batch)

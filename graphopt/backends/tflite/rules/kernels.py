@@ -72,7 +72,9 @@ def compute_all(
     op: Lowering, kernel: str, inputs: Sequence[Value | None], types: Sequence[TensorType], *, name: str | None = None,
     wider: Wider = ARITHMETIC, attrs: Mapping[str, Any] = {},
 ) -> list[Value]:  # fmt: skip
-    """All outputs of `kernel`, whose types are `types`; see `compute`."""
+    """All outputs of `kernel`, whose types are `types`; see `compute`. Those without elements are constants."""
+    if all(type.shape.static is not None and type.shape.size == 0 and type.dtype.numpy is not None for type in types):
+        return [op.constant(np.empty(type.shape.static or (), type.dtype.numpy), name=name) for type in types]
     dtypes = dict.fromkeys(value.dtype for value in inputs if value is not None)
     dtypes.update(dict.fromkeys(type.dtype for type in types))
     doubtful = [dtype for dtype in dtypes if dtype in wider or dtype in _REMEDIES]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32, cast
 from graphopt.backends.tflite.rules.kernels import compute, compute_all, narrowed, step
@@ -92,6 +94,18 @@ def bucket(op: Lowering) -> Value:
     return compute(op, "BUCKETIZE", op.input(0), boundaries=boundaries)
 
 
+@RULES.legalize("tf.LowerBound", "tf.UpperBound")
+def bound(op: Lowering) -> Value:
+    """Where numbers belong in sorted rows: how many elements of the row are smaller, or not larger."""
+    rows, numbers = op.inputs
+    middle, last = (op.integers(axis, name=f"{op.node.name}/axis") for axis in (1, 2))
+    kind = "Less" if op.node.op == "tf.LowerBound" else "LessEqual"
+    before = step(op, kind, step(op, "ExpandDims", rows, middle), step(op, "ExpandDims", numbers, last))
+    dtype = op.type.dtype
+    counted = step(op, "Cast", before, SrcT=before.dtype, DstT=dtype, Truncate=False)
+    return step(op, "Sum", counted, op.integers([2], name=f"{op.node.name}/axes"), keep_dims=False)
+
+
 @RULES.legalize("tf.RandomUniform", "tf.RandomStandardNormal")
 def random_numbers(op: Lowering) -> Value:
     """Random numbers, from LiteRT's own generator: seeds are kept, sequences are not TensorFlow's."""
@@ -105,5 +119,5 @@ def random_numbers(op: Lowering) -> Value:
 @RULES.legalize("tf.Multinomial")
 def multinomial(op: Lowering) -> Value:
     """Classes drawn by their log-probabilities, from LiteRT's own generator."""
-    seeds = {"seed": int(op.attr("seed")), "seed2": int(op.attr("seed2"))}
+    seeds: dict[str, Any] = {"seed": int(op.attr("seed")), "seed2": int(op.attr("seed2"))}
     return compute(op, "MULTINOMIAL", op.input(0), as_int32(op, op.input(1)), **seeds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
@@ -89,7 +91,7 @@ def sparse_cross_entropy(op: Lowering) -> list[Value]:
 @RULES.legalize("tf.Cumsum")
 def cumulative_sum(op: Lowering) -> Value:
     """Sums of all elements up to each, along an axis."""
-    attrs = {key: bool(op.attr(key)) for key in ("exclusive", "reverse")}
+    attrs: dict[str, Any] = {key: bool(op.attr(key)) for key in ("exclusive", "reverse")}
     return compute(op, "CUMSUM", op.input(0), as_int32(op, op.input(1)), **attrs)
 
 

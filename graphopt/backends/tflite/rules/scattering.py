@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
@@ -50,7 +52,7 @@ def sparse_to_dense(op: Lowering) -> Value:
     indices, shape, values, default = op.inputs
     if indices.dtype is not shape.dtype:
         indices, shape = as_int32(op, indices), as_int32(op, shape)
-    attrs = {"validate_indices": bool(op.attr("validate_indices"))}
+    attrs: dict[str, Any] = {"validate_indices": bool(op.attr("validate_indices"))}
     return compute(op, "SPARSE_TO_DENSE", indices, shape, values, default, **attrs)
 
 

@@ -113,3 +113,15 @@ def test_blocks_into_the_batch_and_back(shape: str, block: list[int], expected: 
     assert_lowers(text_model(body, f"%x: float32{shape}"), expected, reference="reference")
     body += "\n%r = tf.Relu(%y)\n%z = tf.BatchToSpaceND(%r, %b, %m)"
     assert_lowers(text_model(body, f"%x: float32{shape}", "%z"), None, reference="reference")
+
+
+def test_parts_without_elements_are_constants() -> None:
+    model = text_model("%y = tf.Unpack(%x) {num = 2, axis = 0}", "%x: float32[2, 0]", "%y, %y:1")
+    assert_lowers(model, [], reference="reference")
+
+
+def test_blocks_with_computed_margins() -> None:
+    body = vector("b", [2]) + "%y = tf.SpaceToBatchND(%x, %b, %m)"
+    data = [{"x": np.arange(12, dtype=np.float32).reshape(1, 4, 3), "m": np.int32([[1, 1]])}]
+    model = text_model(body, "%x: float32[?, 4, 3], %m: int32[1, 2]")
+    assert_lowers(model, ["SPACE_TO_BATCH_ND"], data=data, reference="reference")

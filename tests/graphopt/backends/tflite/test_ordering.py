@@ -70,6 +70,15 @@ def test_buckets() -> None:
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize("op", ["LowerBound", "UpperBound"])
+def test_places_in_sorted_rows(op: str) -> None:
+    data = [{"x": np.float32([[1, 2, 2, 5], [0, 1, 2, 3]]), "v": np.float32([[2, 9, 0], [-1, 3, 1]])}]
+    model = text_model(f"%y = tf.{op}(%x, %v)", "%x: float32[?, 4], %v: float32[?, 3]")
+    kernel = "LESS" if op == "LowerBound" else "LESS_EQUAL"
+    assert_lowers(model, ["RESHAPE", "RESHAPE", kernel, "CAST", "SUM"], data=data)
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("op", ["Sum", "Prod", "Max", "Min"])
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 def test_segments_in_any_order(op: str, dtype: str) -> None:
