@@ -35,6 +35,7 @@ FAMILIES = (
     "einsum",
     "control",
     "rows",
+    "recurrent",
     "reshaping",
     "slicing",
     "joining",
