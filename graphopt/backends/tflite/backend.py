@@ -12,6 +12,7 @@ from graphopt.backends.tflite.legalize import Legalize
 from graphopt.backends.tflite.options import TFLiteOptions
 from graphopt.backends.tflite.passthrough import pass_through
 from graphopt.backends.tflite.signatures import distinct_signatures, join, signature_model
+from graphopt.backends.tflite.tables import drop_tables, fill_tables, hold_contents
 from graphopt.backends.tflite.variables import changing_variables, has_state, initialise, lower_handles, order_effects
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
@@ -70,12 +71,15 @@ class TFLiteBackend:
         joined = join(parts)
         if not findings:
             initialise(joined, values)
+            fill_tables(joined)
         adopt(joined)
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
         return Lowered(joined, report), findings
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
+        part.metadata = {}  # what a SavedModel keeps for being loaded, functions among it
+        hold_contents(part)
         drop_idle_targets(part)
         order_effects(part)
         prepare = UNROLL + PREPARE if options.unroll else PREPARE
@@ -87,6 +91,7 @@ class TFLiteBackend:
         _run(legalize, part, report)
         plain_outputs(part)
         lower_handles(part)
+        drop_tables(part)
         pass_through(part, options)
         findings += leftovers(part, legalize.refusals, options)
 

@@ -49,6 +49,7 @@ FAMILIES = (
     "ordering",
     "segment",
     "detection",
+    "tables",
 )
 
 
