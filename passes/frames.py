@@ -9,6 +9,7 @@ from graphopt.ir.graph import Graph
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node, Value
 
+RAISE_FIRST = "it is a v1 loop: run raise-control-flow first, which makes a While of it"
 _V1_CONTROL_FLOW: WeakKeyDictionary[Graph, tuple[int, bool]] = WeakKeyDictionary()
 
 
@@ -41,3 +42,8 @@ def has_v1_control_flow(graph: Graph) -> bool:
 def forget_v1_control_flow(graph: Graph) -> None:
     """Look again when next asked: a pass took v1 control flow out of `graph`."""
     _V1_CONTROL_FLOW.pop(graph, None)
+
+
+def v1_loops(graph: Graph) -> list[Node]:
+    """The LoopCond of each v1 loop."""
+    return [node for node in graph if node.op == "tf.LoopCond"] if has_v1_control_flow(graph) else []

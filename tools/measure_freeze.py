@@ -76,7 +76,8 @@ def measure(name: str, runs: int, scratch: pathlib.Path) -> tuple[float, bool]:
     facts = json.loads(done.stdout.splitlines()[-1])
     held = facts["error"] <= 1e-4 and mine.peak_mib <= peer.peak_mib / 2
     print(
-        f"{name:18} {mine.wall:6.2f} {peer.wall:8.2f} {ratio:6.1f}x {mine.peak_mib:6.0f} {peer.peak_mib:8.0f} "
+        f"{name:18} {mine.wall:6.2f} {peer.wall:8.2f} {ratio:6.1f}x {mine.cpu:6.2f} {peer.cpu:8.2f} "
+        f"{peer.cpu / mine.cpu:6.1f}x {mine.peak_mib:6.0f} {peer.peak_mib:8.0f} "
         f"{facts['nodes']:6} {facts['error']:8.1e}  {'holds' if held else 'FAILS'}",
         flush=True,
     )
@@ -88,7 +89,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=list(NAMES))
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    print("model              ours s   peer s   ratio  peak MiB  peer's  nodes  error/scale")
+    print("model              wall s   peer's   ratio  CPU s   peer's   ratio    MiB   peer's  nodes  error/scale")
     with tempfile.TemporaryDirectory() as scratch:
         rows = [measure(name, options.runs, pathlib.Path(scratch)) for name in options.names]
     mean = geometric_mean([ratio for ratio, _ in rows])

@@ -21,7 +21,7 @@ from graphopt.passes.control.call_sites import (
 )
 from graphopt.passes.control.lower_control_flow import LOOPS
 from graphopt.passes.control.take_constant_branches import entry_condition
-from graphopt.passes.frames import frame_anchors, has_v1_control_flow
+from graphopt.passes.frames import RAISE_FIRST, frame_anchors, has_v1_control_flow, v1_loops
 from graphopt.passes.functions.call_graph import callees_first
 
 _NEVER = Trait.STATEFUL | Trait.RANDOM | Trait.CONTROL_FLOW | Trait.CALL | Trait.SOURCE | Trait.ASSERTION
@@ -69,6 +69,8 @@ class HoistLoopInvariants(Pass):
         """Hoist out of loops in functions, those called first, then in the main graph."""
         counts = reference_counts(model)
         for graph in (*callees_first(model), model.graph):
+            for node in v1_loops(graph):
+                context.refused(self.name, node, RAISE_FIRST)
             for node in graph:
                 if node.op in LOOPS:
                     site = site_of(node, model)

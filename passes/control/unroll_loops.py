@@ -16,7 +16,7 @@ from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.control.evaluation import Evaluation, truth
 from graphopt.passes.control.lower_control_flow import LOOPS, called
 from graphopt.passes.control.take_constant_branches import has_effects, pass_inputs_on
-from graphopt.passes.frames import frame_anchors, has_v1_control_flow
+from graphopt.passes.frames import RAISE_FIRST, frame_anchors, has_v1_control_flow, v1_loops
 from graphopt.passes.functions.call_graph import callees_first
 from graphopt.passes.functions.inline_functions import inline_call
 
@@ -60,6 +60,8 @@ class UnrollLoops(Pass):
         if self.max_iterations < 0 or self.max_nodes < 0:
             raise UsageError("unroll-loops: 'max-iterations' and 'max-nodes' must not be negative")
         for graph in (*callees_first(model), model.graph):
+            for node in v1_loops(graph):
+                context.refused(self.name, node, RAISE_FIRST)
             self._unroll(graph, model, context)
 
     def _unroll(self, graph: Graph, model: Model, context: PassContext) -> None:

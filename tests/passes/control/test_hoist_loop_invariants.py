@@ -139,3 +139,32 @@ def test_in_tensorflow() -> None:
     check_on(parse_model(NESTED), NAME, runtime="tensorflow")
     check_on(parse_model(KNOWN.replace("INVARIANT", "tf.MatMul(%scaled, %w)")), NAME, runtime="tensorflow")
     check_on(random_model(3), NAME, runtime="tensorflow")
+
+
+def test_a_v1_loop_has_to_be_raised_first() -> None:
+    model = parse_model(V1_LOOP)
+    report = run_pass(model, "hoist-loop-invariants")
+    reason = "it is a v1 loop: run raise-control-flow first, which makes a While of it"
+    assert [item["reason"] for item in report.refusals] == [reason]
+    run_pass(model, "raise-control-flow")
+    assert run_pass(model, "hoist-loop-invariants").refusals == []
+
+
+V1_LOOP = """graph @main(%x: float32[2]) -> (%y) {
+  %i0 = tf.Const() {value = int32[] 0}
+  %enter_i = tf.Enter(%i0) {frame_name = b"f", is_constant = false, parallel_iterations = 10}
+  %enter_x = tf.Enter(%x) {frame_name = b"f", is_constant = false, parallel_iterations = 10}
+  %i = tf.Merge(%enter_i, %next_i) {N = 2}
+  %v = tf.Merge(%enter_x, %next_x) {N = 2}
+  %limit = tf.Const() {value = int32[] 3} after(%i)
+  %less = tf.Less(%i, %limit)
+  %go = tf.LoopCond(%less)
+  %switch_i = tf.Switch(%i, %go)
+  %switch_x = tf.Switch(%v, %go)
+  %one = tf.Const() {value = int32[] 1} after(%switch_i)
+  %plus = tf.AddV2(%switch_i:1, %one)
+  %neg = tf.Neg(%switch_x:1)
+  %next_i = tf.NextIteration(%plus)
+  %next_x = tf.NextIteration(%neg)
+  %y = tf.Exit(%switch_x)
+}"""
