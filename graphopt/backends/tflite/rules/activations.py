@@ -1,4 +1,4 @@
-"""Activations that graphs spell out: clipped between constants, leaky and parametric rectified linear units.
+"""Kernels that graphs spell out: numbers between constants, leaky and parametric rectified units, squared differences.
 
 These come before the rules for the operators that they are made of. Producers have been lowered when their readers'
 turn comes, so that these are looked for in TFLite's dialect.
@@ -51,6 +51,17 @@ def clipped(op: Lowering) -> Value:
     """A value kept between two others."""
     lower = op.source("tf.Minimum", op.input(0), op.input(2), name=f"{op.node.name}/Minimum")
     return op.source("tf.Maximum", lower, op.input(1), name=f"{op.node.name}/Maximum")
+
+
+@RULES.legalize("tf.Square", "tf.Mul")
+def squared_difference(op: Lowering) -> Value | None:
+    """The square of a difference that nobody else reads."""
+    difference = op.input(0)
+    if difference.node.op != "tfl.SUB" or difference.is_output or any(value is not difference for value in op.inputs):
+        return None
+    if op.type.dtype is not FLOAT32 or any(user is not op.node for user in difference.users):
+        return None
+    return compute(op, "SQUARED_DIFFERENCE", *difference.node.inputs)
 
 
 @RULES.legalize("tf.AddV2", "tf.Add", "tf.Sub")

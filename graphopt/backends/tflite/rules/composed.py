@@ -17,6 +17,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 # Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26: off by no more than 1.5e-7.
 ERF_P = 0.3275911
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+SOFTPLUS_LIMIT = 80.0  # whose exponential float32 holds
 
 
 class Terms:
@@ -34,8 +35,9 @@ class Terms:
 
 
 def _softplus(f: Terms, x: Value) -> Value:
-    tail = f("Log", f("AddV2", f("Exp", f("Neg", f("Abs", x))), 1))
-    return f("AddV2", f("Relu", x), tail)
+    """Far above zero, where the exponential overflows, it is the number itself."""
+    tail = f("Log", f("AddV2", f("Exp", f("Minimum", x, SOFTPLUS_LIMIT)), 1))
+    return f("Maximum", tail, x)
 
 
 def _expm1(f: Terms, x: Value) -> Value:

@@ -58,3 +58,13 @@ def test_parametric_rectified_units(join: str) -> None:
         %y = tf.{join}(%p, %m)
     """
     assert_lowers(text_model(body, "%x: float32[?, 4, 3]"), ["PRELU"], reference="reference")
+
+
+@pytest.mark.parametrize("square", ["%y = tf.Square(%d)", "%y = tf.Mul(%d, %d)"])
+def test_squared_differences(square: str) -> None:
+    inputs = "%a: float32[?, 3], %b: float32[3]"
+    model = text_model(f"%d = tf.Sub(%a, %b)\n{square}", inputs)
+    assert_lowers(model, ["SQUARED_DIFFERENCE"], reference="reference")
+    shared = text_model(f"%d = tf.Sub(%a, %b)\n{square}\n%z = tf.Abs(%d)", inputs, "%y, %z")
+    lowered = assert_lowers(shared, None, reference="reference")
+    assert "SQUARED_DIFFERENCE" not in {node.op_type for node in lowered.model.graph}
