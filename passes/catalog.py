@@ -37,6 +37,7 @@ _CATALOG: dict[str, str] = {
     "raise-control-flow": "graphopt.passes.control.raise_control_flow:RaiseControlFlow",
     "unroll-loops": "graphopt.passes.control.unroll_loops:UnrollLoops",
     "specialise-functions": "graphopt.passes.control.specialise_functions:SpecialiseFunctions",
+    "merge-loop-variables": "graphopt.passes.control.merge_loop_variables:MergeLoopVariables",
     "nest-cases": "graphopt.passes.control.nest_cases:NestCases",
     "hoist-loop-invariants": "graphopt.passes.control.hoist_loop_invariants:HoistLoopInvariants",
     "plain-tensor-arrays": "graphopt.passes.control.plain_tensor_arrays:PlainTensorArrays",

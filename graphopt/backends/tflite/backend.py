@@ -23,10 +23,11 @@ from graphopt.passes.spec import suggestion
 
 # What makes a frozen graph plain: one form for each computation, everything known folded, no lists of tensors.
 PREPARE = (
-    "strip-unused,sort{canonical=true},raise-control-flow,nest-cases,inline-functions{always=true},take-constant-branches,"
-    "remove-nodes{dropout=true,assertions=true,defaults=true},remove-control-dependencies,infer-shapes,"
-    "fold-constants,simplify,fold-batch-norms,specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},"
-    "channels-last,merge-duplicates,strip-unused,remove-unused-functions"
+    "strip-unused,sort{canonical=true},raise-control-flow,nest-cases,inline-functions{always=true},"
+    "take-constant-branches,remove-nodes{dropout=true,assertions=true,defaults=true},"
+    "remove-control-dependencies,infer-shapes,fold-constants,simplify,fold-batch-norms,merge-loop-variables,"
+    "specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},channels-last,merge-duplicates,"
+    "strip-unused,remove-unused-functions"
 )
 UNROLL = "unroll-loops,"
 UNORDER = "remove-control-dependencies,"

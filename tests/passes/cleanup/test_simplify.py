@@ -99,6 +99,10 @@ APPLIES: dict[str, list[tuple[str, str]]] = {
         ("%a = tf.LogicalAnd(%b, %true)\n%y = tf.LogicalNot(%a)", B),
         ("%a = tf.LogicalOr(%false, %b)\n%y = tf.LogicalNot(%a)", B),
     ],
+    "logical-with-itself": [
+        ("%a = tf.LogicalAnd(%b, %b)\n%y = tf.LogicalNot(%a)", B),
+        ("%a = tf.LogicalOr(%b, %b)\n%y = tf.LogicalNot(%a)", B),
+    ],
     "undo-twice": [
         ("%a = tf.Neg(%x)\n%c = tf.Neg(%a)\n%y = tf.Abs(%c)", "%y = tf.Abs(%x)"),
         (

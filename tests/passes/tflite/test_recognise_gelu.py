@@ -69,7 +69,8 @@ def graph(gate: str) -> str:
 
 def test_result_and_idempotence() -> None:
     kept = "\n".join(line for line in CONSTANTS.splitlines() if "%half" not in line and "%below" not in line)
-    after = f"graph @main(%x: float32[3, 7]) -> (%y) {{\n{kept}\n%y = tfl.GELU(%x) {{approximate = false}} : float32[3, 7]\n}}"
+    unit = "%y = tfl.GELU(%x) {approximate = false} : float32[3, 7]"
+    after = f"graph @main(%x: float32[3, 7]) -> (%y) {{\n{kept}\n{unit}\n}}"
     check_pass(RecogniseGelu(), graph(ERF["erfc(x * below)"]), after, runtime=None)
 
 
