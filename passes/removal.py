@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from graphopt.ir.graph import Graph
+from graphopt.ir.known import CONSTANTS
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.value import Node
 
@@ -23,6 +24,8 @@ def remove_dead(graph: Graph, candidates: Iterable[Node]) -> list[Node]:
             continue
         producers = list(dict.fromkeys(node.predecessors()))
         graph.remove(node)
+        if node.op in CONSTANTS:
+            node.attrs = {}  # a node lives until the next collection of cycles: its weights need not
         pending.extend(producers)
     return [node for node in kept if node.graph is graph]
 
