@@ -44,6 +44,7 @@ class Simplify(RewritePass):
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     rules: ClassVar[tuple[type[Rule], ...]] = (
         *ARITHMETIC_RULES,
+        *CHAIN_RULES,
         *PRODUCT_RULES,
         *RESHAPING_RULES,
         *JOINING_RULES,

@@ -15,7 +15,8 @@ from graphopt.ir.verifier import verify
 from graphopt.passes import ANY, Editor, Match, PassContext, PassError, Rule, apply_rules, known, rest
 from graphopt.passes.cleanup.dropout import RemoveDropoutBySelect
 from graphopt.passes.cleanup.simplify import Simplify
-from graphopt.passes.rules.arithmetic import MultiplyByOne, MultiplyConstants, SubtractConstant
+from graphopt.passes.rules.arithmetic import MultiplyByOne
+from graphopt.passes.rules.chains import MultiplyConstants, SubtractConstant
 from graphopt.passes.rules.reshaping import CastOnce, KeepAll, ReshapeBack, SelectKnown, TransposeOnce
 from graphopt.testing import assert_contract_kept, assert_equivalent, random_feeds
 

@@ -195,10 +195,9 @@ def raw_data(held: Tensor) -> Piece:
     """Little-endian elements, four-bit ones two to a byte; a view where they lie so already."""
     if isinstance(held, FileTensor):
         return held.data()
-    if isinstance(held, PackedTensor):
-        return memoryview(np.ascontiguousarray(held.packed.numpy()).view(np.uint8).reshape(-1))
-    array = np.ascontiguousarray(held.numpy())
-    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+    source = held.packed if isinstance(held, PackedTensor) else held
+    array = np.ascontiguousarray(source.numpy())
+    return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
 def _listed(node: Node, key: str, value: tuple[Any, ...]) -> list[Piece]:
