@@ -9,6 +9,7 @@ from graphopt.passes.base import Exactness
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Rule
 from graphopt.passes.rules.arithmetic import ARITHMETIC_RULES
+from graphopt.passes.rules.chains import CHAIN_RULES
 from graphopt.passes.rules.joining import JOINING_RULES
 from graphopt.passes.rules.products import PRODUCT_RULES
 from graphopt.passes.rules.reshaping import RESHAPING_RULES
