@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, UnloweredError
-from graphopt.backends.tflite.adoption import adopt, drop_idle_targets, guard_outputs, plain_outputs
+from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
+from graphopt.backends.signatures import chosen_signatures, distinct_signatures
+from graphopt.backends.tflite.adoption import adopt
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import Legalize
 from graphopt.backends.tflite.options import TFLiteOptions
 from graphopt.backends.tflite.passthrough import pass_through
-from graphopt.backends.tflite.signatures import distinct_signatures, join, signature_model
+from graphopt.backends.tflite.signatures import join, signature_model
 from graphopt.backends.tflite.tables import drop_tables, fill_tables, hold_contents
 from graphopt.backends.tflite.variables import changing_variables, has_state, initialise, lower_handles, order_effects
-from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor
 from graphopt.passes.manager import PassManager
 from graphopt.passes.report import RunReport
-from graphopt.passes.spec import suggestion
 
 # What makes a frozen graph plain: one form for each computation, everything known folded, no lists of tensors.
 PREPARE = (
@@ -58,7 +57,7 @@ class TFLiteBackend:
         return lowered
 
     def _lower(self, model: Model, options: TFLiteOptions) -> tuple[Lowered, list[Finding]]:
-        groups = _chosen(distinct_signatures(model), options.signatures)
+        groups = chosen_signatures(distinct_signatures(model), options.signatures)
         parts: list[Model] = []
         findings: list[Finding] = []
         report = RunReport()
@@ -101,18 +100,3 @@ def _run(passes: Any, model: Model, report: RunReport, rounds: int = 1) -> None:
     done = PassManager(passes, verify_each=False, rounds=rounds).run(model)
     report.passes += done.passes
     report.seconds += done.seconds
-
-
-def _chosen(groups: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> list[tuple[str, ...]]:
-    """The groups of equal signatures with those that are wanted, all if none is named.
-
-    Raises `UsageError` for one that there is not.
-    """
-    if not wanted:
-        return list(groups)
-    there = [name for group in groups for name in group]
-    for name in wanted:
-        if name not in there:
-            raise UsageError(f"there is no signature '{printable(name)}'{suggestion(name, there)}")
-    kept = (tuple(name for name in group if name in wanted) for group in groups)
-    return [group for group in kept if group]
