@@ -1,6 +1,6 @@
 """Freeze every SavedModel of the corpus and compare each signature with TensorFlow; read every checkpoint.
 
-    python tools/run_savedmodels.py [--corpus FOLDER] [--only TEXT] [--list]
+    python tools/run_savedmodels.py [--corpus FOLDER] [--only TEXT] [--list] [--rewritten]
 
 Needs the extra `tensorflow` and a corpus folder with its MANIFEST.json (default ../shared/corpus, or $GRAPHOPT_CORPUS).
 Each signature ends as `reproduced` (the frozen, optimised graph computes what `tf.saved_model.load` computes on seeded
@@ -15,10 +15,13 @@ import argparse
 import json
 import pathlib
 import sys
+import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from run_corpus import DEFAULT, LONGEST_MS, differs, reason_of
 
+Run = Callable[[pathlib.Path, str, dict[str, Any]], dict[str, Any]]
 SIZES = (1, 3, 8, 28, 64)  # numbers for unknown dimensions, tried in turn
 
 
@@ -104,7 +107,28 @@ def run_frozen(path: pathlib.Path, name: str, feeds: dict[str, Any]) -> dict[str
         return result
 
 
-def examine_signature(path: pathlib.Path, name: str, function: Any, example: bytes) -> tuple[str, str]:
+def run_rewritten(path: pathlib.Path, name: str, feeds: dict[str, Any]) -> dict[str, Any]:
+    """What TensorFlow computes from the SavedModel optimised and written with its variables as variables."""
+    import tensorflow as tf
+
+    from graphopt import optimize, save
+    from graphopt.ir.formats.savedmodel_writer import planned
+
+    with tempfile.TemporaryDirectory() as scratch:
+        model = optimize(path).model
+        save(model, f"{scratch}/name/1")
+        reason = planned(model).without_objects
+        loaded = tf.saved_model.load(f"{scratch}/name/1")
+        if not reason:
+            before = vars(tf.saved_model.load(str(path)))
+            lost = [key for key, item in before.items() if isinstance(item, tf.Variable) and not hasattr(loaded, key)]
+            if lost:
+                raise ValueError(f"variables are lost: {lost}")
+        result = loaded.signatures[name](**{key: tf.constant(value) for key, value in feeds.items()})
+        return {key: value.numpy() for key, value in result.items()}
+
+
+def examine_signature(path: pathlib.Path, name: str, function: Any, example: bytes, run: Run) -> tuple[str, str]:
     """The verdict on one signature."""
     from graphopt.ir import Error, UnsupportedError
 
@@ -121,7 +145,7 @@ def examine_signature(path: pathlib.Path, name: str, function: Any, example: byt
             reason = f"TensorFlow cannot run it: {reason_of(error)}"
             continue
         try:
-            actual = run_frozen(path, name, feeds)
+            actual = run(path, name, feeds)
         except UnsupportedError as error:
             return "stays unfrozen", str(error)
         except Error as error:
@@ -136,7 +160,7 @@ def examine_signature(path: pathlib.Path, name: str, function: Any, example: byt
                 return "FAILS", f"'{key}': {difference}"
         return "reproduced", f"{len(expected)} outputs"
     try:
-        run_frozen(path, name, {})
+        run(path, name, {})
     except Error as error:
         return "FAILS", f"{type(error).__name__}: {error}"
     except Exception:
@@ -144,7 +168,7 @@ def examine_signature(path: pathlib.Path, name: str, function: Any, example: byt
     return "not run", reason
 
 
-def examine_savedmodel(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[str, str, str]]:
+def examine_savedmodel(entry: dict[str, Any], root: pathlib.Path, run: Run) -> list[tuple[str, str, str]]:
     """Verdicts on all signatures of one SavedModel."""
     import tensorflow as tf
 
@@ -167,7 +191,7 @@ def examine_savedmodel(entry: dict[str, Any], root: pathlib.Path) -> list[tuple[
     results = []
     for name in theirs.signatures:
         fresh = tf.saved_model.load(str(path))  # an earlier signature may have trained the variables
-        results.append((name, *examine_signature(path, name, fresh.signatures[name], example)))
+        results.append((name, *examine_signature(path, name, fresh.signatures[name], example, run)))
     return results or [("", "not run", "it has no signature")]
 
 
@@ -213,13 +237,22 @@ def main() -> int:
     parser.add_argument("--corpus", type=pathlib.Path, default=DEFAULT)
     parser.add_argument("--only", default="", help="only models whose path contains this")
     parser.add_argument("--list", action="store_true", help="print the verdict on every signature")
+    parser.add_argument(
+        "--rewritten",
+        action="store_true",
+        help="write SavedModels whose variables stay, and load those, not frozen graphs",
+    )
     options = parser.parse_args()
+    run = run_rewritten if options.rewritten else run_frozen
     counts: dict[str, int] = {}
     for entry in json.loads((options.corpus / "MANIFEST.json").read_text()):
         if entry["kind"] not in ("savedmodel", "checkpoint") or options.only not in entry["path"]:
             continue
-        examine = examine_savedmodel if entry["kind"] == "savedmodel" else examine_checkpoint
-        for name, verdict, reason in examine(entry, options.corpus):
+        if entry["kind"] == "savedmodel":
+            found = examine_savedmodel(entry, options.corpus, run)
+        else:
+            found = examine_checkpoint(entry, options.corpus)
+        for name, verdict, reason in found:
             counts[verdict] = counts.get(verdict, 0) + 1
             if options.list or verdict == "FAILS":
                 print(f"{verdict:16} {entry['path']} {name}: {reason[:300]}", flush=True)

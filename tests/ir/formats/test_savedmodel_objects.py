@@ -110,6 +110,24 @@ def test_folded_and_inlined(net: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert values(after)[1] < loss.numpy()
 
 
+def test_as_tensorflow_serving_loads_it(net: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """In a session, where the saver restores the variables and the initialiser fills the table."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    path = tmp_path / "name" / "1"
+    write_savedmodel(api.optimize(str(net)).model, path)
+    want = values(tf.saved_model.load(str(net)))
+    with tf.Graph().as_default(), v1.Session() as session:
+        signatures = v1.saved_model.load(session, ["serve"], str(path)).signature_def
+        first, second = signatures["serving_default"], signatures["look_up"]
+        outputs = {key: info.name for key, info in first.outputs.items()}
+        have = session.run(outputs, {first.inputs["image"].name: IMAGE})
+        row = session.run(second.outputs["row"].name, {second.inputs["word"].name: ["a", "?"]})
+    np.testing.assert_allclose(have["y"], want[0], rtol=1e-4, atol=1e-4)
+    assert row.tolist() == [3, -1]
+
+
 def test_functions_that_nothing_rewrote_stay(net: pathlib.Path, tmp_path: pathlib.Path) -> None:
     import tensorflow as tf
 
