@@ -53,4 +53,4 @@ def reshape(op: Lowering, value: Value, dims: Sequence[int | None], name: str = 
     wanted = [-1 if dim is None else dim for dim in dims]
     shape = op.integers(wanted, name=f"{op.node.name}/{name}/shape")
     made = shaped(value.dtype, [None if dim == -1 else dim for dim in wanted])
-    return op.emit("RESHAPE", value, shape, type=made, name=f"{op.node.name}/{name}", new_shape=tuple(wanted))
+    return op.emit("RESHAPE", value, shape, type=made, name=f"{op.node.name}/{name}")

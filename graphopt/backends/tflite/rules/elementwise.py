@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
+from graphopt.backends.tflite.rules.broadcasting import stretched
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape
 from graphopt.backends.tflite.rules.kernels import compute, narrowed, scalar, step
 from graphopt.backends.tflite.table import RULES
@@ -73,13 +74,13 @@ def arithmetic(op: Lowering) -> Value:
     if op.node.op == "tf.TruncateDiv" and op.type.dtype.is_float:
         quotient = step(op, "RealDiv", op.input(0), op.input(1))
         return step(op, "Mul", step(op, "Floor", step(op, "Abs", quotient)), step(op, "Sign", quotient))
-    return compute(op, kernel, op.input(0), op.input(1), fused_activation_function=NO_ACTIVATION)
+    return stretched(op, kernel, op.input(0), op.input(1), fused_activation_function=NO_ACTIVATION)
 
 
 @RULES.legalize(*BINARY)
 def binary(op: Lowering) -> Value:
     """Extrema, powers, divisions that round down, comparisons and logic, with broadcasting."""
-    return compute(op, BINARY[op.node.op], op.input(0), op.input(1))
+    return stretched(op, BINARY[op.node.op], op.input(0), op.input(1))
 
 
 @RULES.legalize("tf.Atan2")

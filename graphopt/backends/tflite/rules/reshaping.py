@@ -36,7 +36,7 @@ def reshaped(op: Lowering, value: Value, dims: Sequence[Dim] | None, name: str |
         return value
     shape = op.integers(numbers, name=f"{name or op.node.name}/shape")
     made = TensorType(value.dtype, Shape(dims))
-    return op.emit("RESHAPE", value, shape, type=made, name=name, new_shape=tuple(numbers))
+    return op.emit("RESHAPE", value, shape, type=made, name=name)
 
 
 @RULES.legalize("tf.Reshape")
@@ -49,7 +49,7 @@ def reshape_elements(op: Lowering) -> Value:
         known = dims or (None,) * len(numbers)
         shape = op.integers(numbers, name=f"{op.node.name}/shape")
         made = TensorType(op.type.dtype, Shape(None if n < 0 else n for n in numbers) if dims is None else Shape(known))
-        return op.emit("RESHAPE", op.input(0), shape, type=made, new_shape=tuple(numbers))
+        return op.emit("RESHAPE", op.input(0), shape, type=made)
     found = reshaped(op, op.input(0), dims)
     return op.emit("RESHAPE", op.input(0), as_int32(op, op.input(1))) if found is None else found
 

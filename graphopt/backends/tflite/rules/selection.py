@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.kernels import compute, move, step
+from graphopt.backends.tflite.rules.broadcasting import stretched
+from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, move, step
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import BOOL, INT64, Shape, TensorType
@@ -26,7 +27,7 @@ def select(op: Lowering) -> Value:
 @RULES.legalize("tf.SelectV2")
 def select_broadcasting(op: Lowering) -> Value:
     """One of two values, element by element, with broadcasting."""
-    return move(op, "SELECT_V2", *op.inputs)
+    return stretched(op, "SELECT_V2", *op.inputs, wider=MOVEMENT)
 
 
 @RULES.legalize("tf.Where")

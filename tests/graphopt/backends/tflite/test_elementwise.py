@@ -88,6 +88,16 @@ def test_broadcasting_in_all_ranks(data: st.DataObject) -> None:
     assert_lowers(model, [kernels.get(op, op.upper())], reference="reference", random=1)
 
 
+def test_more_dimensions_than_are_stretched_are_joined() -> None:
+    inputs = "%a: float32[2, 3, 1, 1, 2, 2, 1, 2, 3, 2], %b: float32[2, 2, 2, 2, 1, 2, 1, 2]"
+    for op, kernel in (("AddV2", "ADD"), ("Less", "LESS")):
+        lowered = assert_lowers(text_model(f"%y = tf.{op}(%a, %b)", inputs), None, reference="reference")
+        assert next(node for node in lowered.model.graph if node.op_type == kernel).output.shape.rank == 5
+    alternating = f"%a: float32{[2, 1] * 4 + [2]}, %b: float32{[1, 2] * 4 + [1]}"
+    with pytest.raises(UnloweredError, match="9 dimensions in different ways"):
+        assert_lowers(text_model("%y = tf.AddV2(%a, %b)", alternating))
+
+
 @pytest.mark.parametrize("op", COMPARISONS)
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
 def test_comparisons(op: str, dtype: str) -> None:
