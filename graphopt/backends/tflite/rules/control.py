@@ -27,7 +27,7 @@ def loop(op: Lowering) -> Replacement:
     """A loop runs its body's subgraph as long as its condition's yields true."""
     condition, body = _subgraph(op, "cond"), _subgraph(op, "body")
     _check_interface(op, body, op.node.inputs, op.node.outputs)
-    if len(condition.outputs) != 1 or condition.outputs[0].dtype is not BOOL or condition.outputs[0].shape.rank != 0:
+    if len(condition.outputs) != 1 or condition.outputs[0].dtype is not BOOL or condition.outputs[0].shape.rank:
         op.refuse(f"its condition yields {condition.outputs[0].type}, not one truth value")
     made = op.emit_node(
         "WHILE", op.node.inputs,
@@ -47,7 +47,7 @@ def _run_one(op: Lowering, condition: Value, branches: list[Function]) -> Replac
 
 def _truth(op: Lowering, condition: Value) -> Value:
     """`condition` as one truth value."""
-    if condition.shape.rank != 0:
+    if condition.shape.rank:  # where it is not known, LiteRT checks when the model runs
         op.refuse(f"its condition '{condition.name}' is {condition.type}, no scalar")
     if condition.dtype is BOOL:
         return condition

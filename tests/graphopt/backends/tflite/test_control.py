@@ -11,6 +11,7 @@ from graphopt.backends.base import UnloweredError
 from graphopt.ir.infer import infer_model
 from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
+from graphopt.ir.types import unshaped
 from graphopt.testing.lowering import assert_lowers
 
 BRANCHES = """
@@ -47,6 +48,13 @@ def test_a_conditional() -> None:
 def test_a_condition_that_is_a_number() -> None:
     data = {"c": np.array([0, 7], np.int32), "x": np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], np.float32)}
     assert_lowers(conditional("int32"), ["NOT_EQUAL", "IF", "MUL", "TANH"], reference="reference", data=data)
+
+
+def test_a_condition_of_unknown_shape() -> None:
+    model = conditional("bool")
+    model.graph.inputs[0].type = unshaped(model.graph.inputs[0].dtype)
+    data = {"c": np.array([True, False]), "x": np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], np.float32)}
+    assert_lowers(model, ["IF", "MUL", "TANH"], reference="reference", data=data)
 
 
 def test_a_condition_with_axes_is_refused() -> None:
