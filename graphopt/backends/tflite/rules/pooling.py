@@ -20,7 +20,6 @@ POOLS = {
     "tf.MaxPool": "MAX_POOL_2D", "tf.MaxPoolV2": "MAX_POOL_2D", "tf.MaxPoolWithArgmax": "MAX_POOL_2D",
     "tf.MaxPool3D": "MAX_POOL_2D", "tf.AvgPool": "AVERAGE_POOL_2D", "tf.AvgPool3D": "AVERAGE_POOL_2D",
 }  # fmt: skip
-REDUCTIONS = {"MAX_POOL_2D": "REDUCE_MAX", "AVERAGE_POOL_2D": "MEAN"}
 
 
 class Pool(NamedTuple):
@@ -34,7 +33,7 @@ class Pool(NamedTuple):
 
 @RULES.legalize("tf.MaxPool", "tf.AvgPool")
 def pool(op: Lowering) -> Value:
-    """The maximum or mean of windows over height and width, or over channels where a window holds whole groups.
+    """The maximum or mean of windows over height and width, or the maximum over whole groups of channels.
 
     Explicit padding of a maximum is the lowest number. 16-bit floats are computed as float32.
     """
@@ -91,7 +90,9 @@ def _pool_2d(
 
 
 def _over_channels(op: Lowering, x: Value, found: Pool) -> Value:
-    """A pool of groups of channels: each group is an axis of its own, which is reduced."""
+    """The maximum of groups of channels: each group is an axis of its own, which is reduced."""
+    if found.kind != "MAX_POOL_2D":
+        op.refuse("it averages over channels, which TensorFlow does not do, either")
     dims, width = x.shape.dims or (None,) * 4, found.windows[3]
     if found.windows[1:3] != (1, 1) or found.strides[1:3] != (1, 1) or found.strides[3] != width:
         op.refuse("it pools over channels, and over other dimensions as well or in groups that overlap")
@@ -102,9 +103,7 @@ def _over_channels(op: Lowering, x: Value, found: Pool) -> Value:
         op.refuse(f"it pools over groups of {width} channels, and {channels} channels are not known to be made of such")
     groups = reshape(op, x, [*_numbers(dims[:3]), channels // width, width], "groups")
     axis = op.integers([4], name=f"{op.node.name}/axis")
-    return op.emit(
-        REDUCTIONS[found.kind], groups, axis, type=TensorType(FLOAT32, op.type.shape), keep_dims=False
-    )  # fmt: skip
+    return op.emit("REDUCE_MAX", groups, axis, type=TensorType(FLOAT32, op.type.shape), keep_dims=False)
 
 
 def _numbers(dims: tuple[Dim, ...]) -> list[int | None]:

@@ -59,11 +59,12 @@ def kernel_weights(name: str, source: int, wanted: int, scale: float, shift: flo
     if name not in KERNELS:
         return None
     radius, kernel = KERNELS[name]
-    inverse = 1.0 / float(scale)
-    width = max(inverse, 1.0) if smooth else 1.0
+    inverse = np.float32(1.0) / np.float32(scale)  # which results lie beyond the source is a matter of rounding
+    offset = -inverse * np.float32(shift)
+    width = max(float(inverse), 1.0) if smooth else 1.0
     weights = np.zeros((wanted, source), np.float32)
     for place in range(wanted):
-        centre = (place + 0.5) * inverse - float(shift) * inverse
+        centre = float(np.float32(place + 0.5) * inverse + offset)
         if not 0.0 <= centre <= source:
             continue
         first = max(0, math.ceil(centre - radius * width - 0.5))
