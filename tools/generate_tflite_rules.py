@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any
 
 from graphopt.backends.legalization import Entry
-from graphopt.backends.tflite.table import FAMILIES, all_rules
+from graphopt.backends.tflite.table import FAMILIES, FIRST_FAMILIES, all_rules, first_rules
 from graphopt.ir.ops.tflite import BUILTIN
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "tflite-rules.md"
@@ -55,10 +55,10 @@ def main() -> int:
 def page() -> str:
     """The whole page: one table a family."""
     families: dict[str, list[Entry]] = {}
-    for entry in all_rules().entries:
+    for entry in (*first_rules().entries, *all_rules().entries):
         families.setdefault(entry.function.__module__, []).append(entry)
     parts = [HEAD]
-    for family in FAMILIES:
+    for family in (*FIRST_FAMILIES, *FAMILIES):
         name = f"{RULES}.{family}"
         if name in families:
             parts.append(_section(family, import_module(name), families[name]))
@@ -80,7 +80,7 @@ def _section(family: str, module: Any, entries: list[Entry]) -> str:
 def _targets(entry: Entry) -> tuple[str, ...]:
     """Operators of TFLite that a rule names: itself, or where it names none, what it leaves to helpers."""
     function = inspect.unwrap(entry.function)
-    for houses in (tuple(f"{RULES}.{family}" for family in FAMILIES), (RULES,)):
+    for houses in (tuple(f"{RULES}.{family}" for family in (*FIRST_FAMILIES, *FAMILIES)), (RULES,)):
         found = dict.fromkeys(target for op in entry.ops for target in _named(function, op, houses, {}))
         if found:
             return tuple(found)

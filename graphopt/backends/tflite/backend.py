@@ -9,7 +9,7 @@ from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outpu
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
 from graphopt.backends.tflite.adoption import adopt
 from graphopt.backends.tflite.findings import leftovers
-from graphopt.backends.tflite.legalize import Legalize
+from graphopt.backends.tflite.legalize import COMPLEX, Legalize, LegalizeFirst
 from graphopt.backends.tflite.options import TFLiteOptions
 from graphopt.backends.tflite.passthrough import pass_through
 from graphopt.backends.tflite.signatures import join, signature_model
@@ -90,6 +90,8 @@ class TFLiteBackend:
             _run(FUSE_LSTM, part, report)
         _run(RECOGNISE, part, report)
         guard_outputs(part)
+        if any(node.op in COMPLEX for graph in part.graphs for node in graph):
+            _run(LegalizeFirst(options), part, report)
         legalize = Legalize(options)
         _run(legalize, part, report)
         plain_outputs(part)

@@ -19,11 +19,15 @@ def supported(node: Node) -> str | None:
 
 
 RULES = RuleTable("tfl", supported)
+# Rules that are done with before those begin: they ask what an operator of TensorFlow is computed from.
+FIRST = RuleTable("tfl", supported)
 
 # Modules with rules, in the order in which they are tried.
 FAMILIES = (
     "activations",
     "l2_normalization",
+    "audio",
+    "fake_quantization",
     "elementwise",
     "composed",
     "convolution",
@@ -51,6 +55,17 @@ FAMILIES = (
     "detection",
     "tables",
 )
+
+
+FIRST_FAMILIES = ("parts",)
+
+
+@cache
+def first_rules() -> RuleTable:
+    """The table with the rules that come first."""
+    for family in FIRST_FAMILIES:
+        import_module(f"graphopt.backends.tflite.rules.{family}")
+    return FIRST
 
 
 @cache
