@@ -7,8 +7,9 @@ start, imports, reading, converting, writing. The peer is `tf.lite.TFLiteConvert
 result is kept beside the model (`peer.tflite`, `peer.json`) and `--reuse-peer` takes it from there with its time,
 which is fair only on the machine, and at the load, where it was measured. Seconds of ours are the median of `--runs`.
 Errors are LiteRT's against TensorFlow's outputs over their scale, on seeded inputs; latencies are LiteRT's with its
-default delegate, both files in turn, the median of ours / theirs over pairs. Timings mean something on a machine that
-does nothing else. What a bound asks and does not get is a line `FAILS`, and the exit status is 1.
+default delegate, both files in turn, the median of ours / theirs over pairs. CPU seconds stand beside the others
+because they suffer less where the machine has other work; the bounds are on seconds. Timings mean something on a
+machine that does nothing else. What a bound asks and does not get is a line `FAILS`, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from tflite_measures import convert_peer, latency, peer_of, run_ours
 MEAN_SPEEDUP, LEAST_SPEEDUP, LATENCY, ERROR, LIKE_PEER = 10.0, 6.0, 1.03, 1e-4, 1e-3
 MEMORY_FACTOR, MEMORY_MIB = 3.0, 200.0
 HEADER = (
-    "model                       ours s tf.lite s   ratio  peak MiB/limit tf.lite   bytes ratio  latency ms  ratio"
+    "model                       ours s tf.lite s   ratio  CPU s ratio  peak MiB/limit tf.lite   bytes ratio"
+    "  latency ms  ratio"
     "    error tf.lite's"
 )
 
@@ -94,6 +96,7 @@ def shown(row: dict[str, Any]) -> str:
         f"{ours['seconds']:7.2f}" if "seconds" in ours else "      -",
         f"{peer['seconds']:9.2f}" if "error" not in peer else "  refuses",
         f"{peer['seconds'] / ours['seconds']:6.1f}x" if both else "      -",
+        f"{ours['cpu']:6.2f} {peer['cpu'] / ours['cpu']:4.1f}x" if both and "cpu" in peer else "           -",
         f"{ours['peak_mib']:6.0f} / {row['limit']:5.0f}" if "peak_mib" in ours else f"     - / {row['limit']:5.0f}",
         f"{peer['peak_mib']:7.0f}" if "peak_mib" in peer else "      -",
         f"{ours['bytes'] / peer['bytes']:13.4f}" if both else "            -",
