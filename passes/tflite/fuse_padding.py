@@ -23,6 +23,8 @@ WINDOWS = {
 class PaddingOfConvolution(Rule):
     """Zeros where a convolution would put the same zeros by itself are left to it."""
 
+    keeps_interior: ClassVar[bool] = True  # each reader that needs the zeros no more is a gain
+
     def pattern(self, tfl: Dialect, x: Wildcard, paddings: Wildcard) -> Pattern:
         """A convolution without padding of an image with zeros around it."""
         padded = tfl.PAD(x, known(paddings), attributes=ANY, name="pad")

@@ -56,6 +56,16 @@ def test_zeros_as_same_puts_them_are_left_to_the_convolution(
     check_pass(FusePadding(), text, fused(text), runtime="litert")
 
 
+def test_each_of_several_readers_is_relieved(net: Net) -> None:
+    text = convolution(net, [[1, 1], [1, 1]])
+    both = text.replace("-> (%y)", "-> (%y, %z)").replace("\n}", "\n  %z = tfl.NEG(%p) : float32[1, 8, 8, 2]\n}")
+    before = parse_model(both)
+    after = before.clone()
+    assert run_pass(after, FusePadding()).rules == {"padding-of-convolution": 1}
+    assert after.graph.node("y").input(0).name == "x"
+    assert_equivalent(before, after, runtime="litert", exactness="reassociating")
+
+
 @pytest.mark.parametrize(
     ("pads", "options", "reason"),
     [
