@@ -18,6 +18,7 @@ SHOWN = 5  # findings that an error lists
 
 # name -> module and class
 BUILTIN: Mapping[str, tuple[str, str]] = {
+    "onnx": ("graphopt.backends.onnx.backend", "OnnxBackend"),
     "tflite": ("graphopt.backends.tflite.backend", "TFLiteBackend"),
 }
 

@@ -1,0 +1,1 @@
+"""ONNX: TensorFlow graphs as operators of ONNX, channels first, for ONNX Runtime and for TensorRT."""

@@ -1,0 +1,40 @@
+"""Nodes that TensorFlow and ONNX have alike take on ONNX's names: constants, inputs."""
+
+from __future__ import annotations
+
+from graphopt.backends.ends import INPUTS
+from graphopt.ir.formats.onnx.elements import DOMAINS, INITIALIZER, INPUT
+from graphopt.ir.graph import Graph
+from graphopt.ir.model import Function, Model
+
+CONSTANT = "tf.Const"
+IDLE = frozenset({"tf.NoOp", "tf._Retval"})
+ADOPTED = frozenset({*INPUTS, CONSTANT, *IDLE})
+
+
+def adopt(model: Model, opset: int) -> None:
+    """Make of a lowered model one of ONNX's format, whose inputs and outputs are called as the signature says."""
+    for graph in model.graphs:
+        _adopt_graph(graph)
+    model.versions, model.metadata = (0, 0, ()), {DOMAINS: {"": opset}}
+    model.format = "onnx"
+    for signature in model.signatures.values():
+        signature.inferred = False
+        for name, value in (*signature.input_values().items(), *signature.output_values().items()):
+            value.name = name
+
+
+def _adopt_graph(graph: Graph) -> None:
+    graph.metadata = {}
+    graph.targets = ()
+    for node in list(graph):
+        if node.op == CONSTANT:
+            node.op, node.attrs, node.extras = INITIALIZER, {"value": node.attrs["value"]}, None
+        elif node.op in INPUTS:
+            node.op, node.attrs, node.extras = INPUT, {}, None
+            node.set_inputs(())
+        elif node.op in IDLE and not node.has_uses:
+            graph.remove(node)
+        node.device = ""
+    if isinstance(graph, Function):
+        graph.attrs, graph.control_outputs, graph.gradient = {}, {}, None

@@ -1,0 +1,95 @@
+"""The backend: prepare the model with passes, lower it by rules, and say what did not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphopt.backends.base import Finding, Lowered, UnloweredError
+from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
+from graphopt.backends.onnx.adoption import ADOPTED, adopt
+from graphopt.backends.onnx.legalize import Legalize
+from graphopt.backends.onnx.options import OnnxOptions
+from graphopt.backends.onnx.table import all_rules
+from graphopt.backends.signatures import chosen_signatures, distinct_signatures
+from graphopt.freezing import freeze_model
+from graphopt.ir.model import Model
+from graphopt.ir.value import Node
+from graphopt.passes.manager import PassManager
+from graphopt.passes.report import RunReport
+
+# What makes a frozen graph plain, channels first: one form for each computation, everything known folded.
+PREPARE = (
+    "strip-unused,sort{canonical=true},raise-control-flow,nest-cases,inline-functions{always=true},"
+    "take-constant-branches,remove-nodes{dropout=true,assertions=true,defaults=true},"
+    "remove-control-dependencies,infer-shapes,fold-constants,simplify,fold-batch-norms,merge-loop-variables,"
+    "specialise-functions,plain-tensor-arrays,plain-tensor-lists,merge-duplicates,strip-unused,"
+    "remove-unused-functions"
+)
+LAYOUT = "channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused"
+FINISH = "merge-duplicates"
+ROUNDS = 8
+
+
+class OnnxBackend:
+    """Lowers to ONNX's operators."""
+
+    name = "onnx"
+
+    def check(self, model: Model, **options: Any) -> list[Finding]:
+        """Every node that has no form in ONNX, in the order of the graph; nothing is changed."""
+        return self._lower(model, OnnxOptions(**options))[1]
+
+    def lower(self, model: Model, **options: Any) -> Lowered:
+        """A model of ONNX's dialect. Raises `UnloweredError` where some node has no form there."""
+        lowered, findings = self._lower(model, OnnxOptions(**options))
+        if findings:
+            raise UnloweredError("ONNX", findings)
+        return lowered
+
+    def _lower(self, model: Model, options: OnnxOptions) -> tuple[Lowered, list[Finding]]:
+        wanted = [options.signature] if options.signature else []
+        group = chosen_signatures(distinct_signatures(model), wanted)[0]
+        part = model.clone()
+        freeze_model(part, signature=options.signature or (group[0] if len(model.signatures) > 1 else None))
+        part.signatures = {group[0]: part.signatures[group[0]]}
+        part.metadata = {}
+        report = RunReport()
+        drop_idle_targets(part)
+        _run(PREPARE, part, report, ROUNDS)
+        _run(LAYOUT, part, report, 2)
+        plain_outputs(part)
+        guard_outputs(part)
+        legalize = Legalize(options)
+        _run(legalize, part, report)
+        plain_outputs(part)
+        findings = _leftovers(part, legalize.refusals)
+        adopt(part, options.opset)
+        if not findings:
+            _run(FINISH, part, report, ROUNDS)
+        return Lowered(part, report), findings
+
+
+def _leftovers(model: Model, refusals: Any) -> list[Finding]:
+    """A finding for each node that is still TensorFlow's."""
+    known = all_rules().operators()
+    return [
+        Finding(node.name, node.op, node.source_names, *_reason(node, refusals, known), graph.name)
+        for graph in model.graphs
+        for node in graph
+        if node.dialect == "tf" and node.op not in ADOPTED
+    ]
+
+
+def _reason(node: Node, refusals: Any, known: dict[str, None]) -> tuple[str, str]:
+    refusal = refusals.get(node)
+    if refusal is not None:
+        return refusal.reason, refusal.remedy
+    if node.op in known:
+        return "the rules for it do not apply here", ""
+    return "ONNX has no operator for it", "write it with other operators, or compute it outside the model"
+
+
+def _run(passes: Any, model: Model, report: RunReport, rounds: int = 1) -> None:
+    done = PassManager(passes, verify_each=False, rounds=rounds).run(model)
+    report.passes += done.passes
+    report.seconds += done.seconds

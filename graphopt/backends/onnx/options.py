@@ -1,0 +1,14 @@
+"""What a caller may ask of the ONNX backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """`signature` is the one to lower, the default one if none is named: an ONNX file has one graph. `opset` is the
+    version of ONNX's operator set."""
+
+    signature: str = ""
+    opset: int = 21

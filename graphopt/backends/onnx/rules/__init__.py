@@ -1,0 +1,1 @@
+"""Rules of legalisation, by family of operators."""

@@ -1,0 +1,126 @@
+"""Operators that move elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.onnx.rules.common import as_int64, cast, longs
+from graphopt.backends.onnx.table import RULES
+from graphopt.ir.types import INT64, Shape, TensorType
+from graphopt.ir.value import Value
+
+
+@RULES.legalize("tf.Reshape")
+def reshaped(op: Lowering) -> Value:
+    """The same elements in another shape; a constant one where at most one dimension is not known."""
+    dims = op.type.shape.dims
+    if dims is not None and sum(not isinstance(dim, int) for dim in dims) <= 1 and 0 not in dims:
+        wanted = [dim if isinstance(dim, int) else -1 for dim in dims]
+        return op.emit("Reshape", op.input(0), longs(op, wanted, "shape"))
+    return op.emit("Reshape", op.input(0), as_int64(op, op.input(1)), allowzero=1)
+
+
+@RULES.legalize("tf.Squeeze")
+def squeezed(op: Lowering) -> Value:
+    """Dimensions of one left out."""
+    axes = op.attr("squeeze_dims") or ()
+    return op.emit("Squeeze", op.input(0), longs(op, axes, "axes")) if axes else op.emit("Squeeze", op.input(0))
+
+
+@RULES.legalize("tf.ExpandDims")
+def expanded(op: Lowering) -> Value:
+    """A dimension of one put in."""
+    axis = int(op.constant_input(1, "the axis").reshape(-1)[0])
+    return op.emit("Unsqueeze", op.input(0), longs(op, [axis], "axes"))
+
+
+@RULES.legalize("tf.Transpose")
+def transposed(op: Lowering) -> Value:
+    """Axes in another order."""
+    order = op.constant_input(1, "the permutation")
+    return op.emit("Transpose", op.input(0), perm=tuple(int(axis) for axis in order))
+
+
+@RULES.legalize("tf.ConcatV2")
+def concatenation(op: Lowering) -> Value:
+    """Tensors joined along an axis."""
+    axis = int(op.constant_input(-1, "the axis"))
+    return op.emit("Concat", *op.inputs[:-1], axis=axis)
+
+
+@RULES.legalize("tf.Pad", "tf.PadV2")
+def pad(op: Lowering) -> Value:
+    """A constant around a tensor."""
+    pads = op.constant_input(1, "the padding")
+    value = op.input(2) if op.node.op == "tf.PadV2" else None
+    flat = longs(op, [int(n) for n in pads.T.reshape(-1)], "pads")
+    return op.emit("Pad", op.input(0), flat, *([value] if value is not None else []), mode=b"constant")
+
+
+@RULES.legalize("tf.Shape")
+def shape(op: Lowering) -> Value:
+    """The shape, as int64 in ONNX."""
+    made = op.emit("Shape", op.input(0), type=TensorType(INT64, op.type.shape), name=f"{op.node.name}/int64")
+    return cast(op, made, op.type.dtype)
+
+
+@RULES.legalize("tf.GatherV2")
+def gather(op: Lowering) -> Value:
+    """Slices along an axis, chosen by indices."""
+    if op.attr("batch_dims"):
+        op.refuse("its indices differ from batch to batch")
+    return op.emit("Gather", op.input(0), op.input(1), axis=int(op.constant_input(2, "the axis")))
+
+
+@RULES.legalize("tf.Tile")
+def tile(op: Lowering) -> Value:
+    """A tensor repeated along its axes."""
+    return op.emit("Tile", op.input(0), as_int64(op, op.input(1)))
+
+
+@RULES.legalize("tf.Pack")
+def pack(op: Lowering) -> Value:
+    """Tensors stacked along a new axis."""
+    axis = int(op.attr("axis"))
+    dims = op.input(0).shape.dims
+    parts = []
+    for place, value in enumerate(op.inputs):
+        made = TensorType(value.dtype, Shape(None))
+        if dims is not None:
+            at = axis if axis >= 0 else axis + len(dims) + 1
+            made = TensorType(value.dtype, Shape((*dims[:at], 1, *dims[at:])))
+        parts.append(
+            op.emit("Unsqueeze", value, longs(op, [axis], "axes"), type=made, name=f"{op.node.name}/part_{place}")
+        )
+    return op.emit("Concat", *parts, axis=axis)
+
+
+@RULES.legalize("tf.StridedSlice")
+def strided_slice(op: Lowering) -> Value:
+    """A slice with constant bounds: starts, ends and steps, then dimensions put in and left out."""
+    begin, end, step = (op.constant_input(place, "a bound").astype(np.int64) for place in (1, 2, 3))
+    if op.attr("ellipsis_mask") or op.attr("new_axis_mask"):
+        op.refuse("it has an ellipsis or new axes")
+    shrink, starts, ends = op.attr("shrink_axis_mask"), [], []
+    limit = np.iinfo(np.int64).max
+    for axis, (first, last, stride) in enumerate(zip(begin, end, step, strict=True)):
+        bit = 1 << axis
+        if shrink & bit:
+            starts.append(int(first))
+            ends.append(int(first) + 1 if first != -1 else limit)
+            continue
+        starts.append((0 if stride > 0 else limit) if op.attr("begin_mask") & bit else int(first))
+        ends.append((limit if stride > 0 else -limit) if op.attr("end_mask") & bit else int(last))
+    steps = [1 if shrink & 1 << axis else int(stride) for axis, stride in enumerate(step)]
+    bounds = (
+        longs(op, starts, "starts"), longs(op, ends, "ends"), longs(op, range(len(starts)), "axes"),
+        longs(op, steps, "steps"),
+    )  # fmt: skip
+    gone = [axis for axis in range(len(starts)) if shrink & 1 << axis]
+    if not gone:
+        return op.emit("Slice", op.input(0), *bounds)
+    made = op.emit(
+        "Slice", op.input(0), *bounds, type=TensorType(op.type.dtype, Shape(None)), name=f"{op.node.name}/slice"
+    )
+    return op.emit("Squeeze", made, longs(op, gone, "shrunk"))
