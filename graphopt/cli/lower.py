@@ -9,6 +9,8 @@ from typing import Any
 from graphopt.cli.arguments import add_json, add_model, add_output, names
 from graphopt.cli.console import Console
 from graphopt.cli.output import check_output, write_model
+from graphopt.ir.errors import UsageError
+from graphopt.ir.model import Model
 from graphopt.report.tables import human_bytes
 
 SCHEMA = "graphopt/lower/v1"
@@ -19,6 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_output(parser)
     add_target(parser, "--to")
+    parser.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
+    parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
     add_json(parser)
 
 
@@ -53,6 +57,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     lowered = lower(
         options.model, options.target, inputs=options.inputs, outputs=options.outputs, **backend_options(options)
     )
+    if options.metadata or options.labels:
+        _describe(lowered.model, options)
     size = write_model(lowered.model, options.output, options.force)
     seconds = time.perf_counter() - started
     for note in lowered.notes:
@@ -68,3 +74,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return 0
     console.result(f"{options.output}: {lowered.model.node_count} nodes, {human_bytes(size)}, in {seconds:.2f} s")
     return 0
+
+
+def _describe(model: Model, options: argparse.Namespace) -> None:
+    """Attach metadata and labels. Raises `UsageError` for another target than TFLite."""
+    if options.target != "tflite":
+        raise UsageError(f"--metadata and --labels are TFLite's, not {options.target}'s")
+    from graphopt.backends.tflite.description import describe
+
+    describe(model, options.metadata, options.labels or ())

@@ -71,11 +71,14 @@ class TFLiteConverter:
     allow_custom_ops: bool
     _read: Callable[[], Model]
     _signatures: tuple[str, ...]
+    _kind: str  # of the model, as conversion metadata call it
 
-    def __init__(self, read: Callable[[], Model], signatures: Sequence[str] = ()):
+    exclude_conversion_metadata: bool
+
+    def __init__(self, read: Callable[[], Model], signatures: Sequence[str] = (), kind: str = "NONE"):
         values: dict[str, Any] = {name: new() for name, new in DEFAULTS.items()}
         self.__dict__.update({**IMMATERIAL, **values}, target_spec=TargetSpec())
-        self.__dict__.update(_read=read, _signatures=tuple(signatures))
+        self.__dict__.update(_read=read, _signatures=tuple(signatures), _kind=kind)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "target_ops":
@@ -95,12 +98,12 @@ class TFLiteConverter:
     ) -> TFLiteConverter:
         """Of a SavedModel: all its signatures, or `signature_keys` alone, of the MetaGraph with these `tags`."""
         path = os.fspath(saved_model_dir)
-        return cls(lambda: _loaded(path, tags=tags), signature_keys or ())
+        return cls(lambda: _loaded(path, tags=tags), signature_keys or (), "TF_SAVED_MODEL")
 
     @classmethod
     def from_keras_model(cls, model: Any) -> TFLiteConverter:
         """Of a Keras model that has been built."""
-        return cls(lambda: _loaded(model))
+        return cls(lambda: _loaded(model), (), "KERAS_MODEL")
 
     @classmethod
     def from_concrete_functions(cls, funcs: Sequence[Any], trackable_obj: Any = None) -> TFLiteConverter:
@@ -111,12 +114,14 @@ class TFLiteConverter:
         for function in listed:
             if not hasattr(function, "structured_input_signature"):
                 raise UsageError(f"a {type(function).__name__} is no ConcreteFunction: call get_concrete_function(…)")
+        kind = "TF_CONCRETE_FUNCTIONS"
         if len(listed) == 1 and trackable_obj is None:
-            return cls(lambda: _loaded(listed[0]))
+            return cls(lambda: _loaded(listed[0]), (), kind)
         named = {function.graph.name: function for function in listed}
         if len(named) < len(listed):
             raise UsageError("two of the functions have the same name, by which signatures are called")
-        return cls(lambda: _exported(named if len(named) > 1 else {DEFAULT_SIGNATURE: listed[0]}, trackable_obj))
+        signatures = named if len(named) > 1 else {DEFAULT_SIGNATURE: listed[0]}
+        return cls(lambda: _exported(signatures, trackable_obj), (), kind)
 
     @classmethod
     def experimental_from_jax(
@@ -127,7 +132,7 @@ class TFLiteConverter:
             raise UsageError("give one function of JAX and one list of its inputs, (name, array) each")
         from graphopt.sources_exported import read_jax
 
-        return cls(lambda: read_jax(serving_funcs[0], list(inputs[0])))
+        return cls(lambda: read_jax(serving_funcs[0], list(inputs[0])), (), "JAX")
 
     @classmethod
     def from_frozen_graph(
@@ -139,7 +144,8 @@ class TFLiteConverter:
     ) -> TFLiteConverter:
         """Of a frozen GraphDef, binary or text, between these tensors; `input_shapes` by their names."""
         path = os.fspath(graph_def_file)
-        return cls(lambda: _shaped(_loaded(path, inputs=list(input_arrays), outputs=list(output_arrays)), input_shapes))
+        ends = {"inputs": list(input_arrays), "outputs": list(output_arrays)}
+        return cls(lambda: _shaped(_loaded(path, **ends), input_shapes), (), "TF_GRAPH_DEF")
 
     @classmethod
     def from_session(cls, sess: Any, input_tensors: Sequence[Any], output_tensors: Sequence[Any]) -> TFLiteConverter:
@@ -149,7 +155,8 @@ class TFLiteConverter:
         outputs = [tensor.name for tensor in output_tensors]
         nodes = [name.partition(":")[0] for name in outputs]
         frozen = convert_variables_to_constants_from_session_graph(sess, sess.graph_def, nodes)
-        return cls(lambda: _loaded(frozen, inputs=[tensor.name for tensor in input_tensors], outputs=outputs))
+        inputs = [tensor.name for tensor in input_tensors]
+        return cls(lambda: _loaded(frozen, inputs=inputs, outputs=outputs), (), "TF_SESSION")
 
     # Conversion -------------------------------------------------------------------------------------------------
 
@@ -171,7 +178,20 @@ class TFLiteConverter:
             allow_flex="SELECT_TF_OPS" in allowed,
             allow_custom_ops=bool(self.allow_custom_ops),
         )
+        if not self.exclude_conversion_metadata:
+            self._describe(lowered.model, "SELECT_TF_OPS" in allowed)
         return tflite_bytes(lowered.model)
+
+    def _describe(self, model: Model, allow_flex: bool) -> None:
+        """Say in the model what it was converted from, by what, and how."""
+        from graphopt import __version__
+        from graphopt.ir.formats.tflite.metadata import attach_conversion_metadata, state_runtime
+        from graphopt.ir.formats.tflite.metadata_types import ConversionMetadata, ConversionOptions, Environment
+
+        options = ConversionOptions(allow_custom_ops=bool(self.allow_custom_ops), enable_select_tf_ops=allow_flex)
+        made = Environment(f"graphopt {__version__}", 2, self._kind)
+        attach_conversion_metadata(model, ConversionMetadata(made, options))
+        state_runtime(model)
 
 
 class TFLiteConverterV1(TFLiteConverter):
@@ -191,7 +211,7 @@ class TFLiteConverterV1(TFLiteConverter):
         path = os.fspath(saved_model_dir)
         ends = {"inputs": input_arrays, "outputs": output_arrays}
         keys = () if input_arrays or output_arrays else (signature_key or DEFAULT_SIGNATURE,)
-        return cls(lambda: _shaped(_loaded(path, tags=tag_set, **ends), input_shapes), keys)
+        return cls(lambda: _shaped(_loaded(path, tags=tag_set, **ends), input_shapes), keys, "TF_SAVED_MODEL")
 
     @classmethod
     def from_keras_model_file(
@@ -204,7 +224,7 @@ class TFLiteConverterV1(TFLiteConverter):
         """Of a Keras model in a file."""
         path = os.fspath(model_file)
         ends = {"inputs": input_arrays, "outputs": output_arrays}
-        return cls(lambda: _shaped(_loaded(path, **ends), input_shapes))
+        return cls(lambda: _shaped(_loaded(path, **ends), input_shapes), (), "KERAS_MODEL")
 
 
 def _name(item: Any) -> str:

@@ -13,6 +13,7 @@ import pytest
 import graphopt
 from graphopt.compat import OpsSet, Optimize, RepresentativeDataset, TargetSpec, TFLiteConverter, TFLiteConverterV1
 from graphopt.compat.tflite_attributes import DEFAULTS, IMMATERIAL
+from graphopt.ir.formats.tflite.metadata import read_conversion_metadata
 from graphopt.testing.lowering import text_model
 
 
@@ -211,6 +212,17 @@ class TestAttributes:
         with pytest.raises(AttributeError, match="did you mean 'optimizations'"):
             converter.optimisations = [Optimize.DEFAULT]
         assert not DEFAULTS.keys() & IMMATERIAL.keys()
+
+    def test_conversion_metadata_may_be_left_out(self, frozen: str) -> None:
+        converter = TFLiteConverter.from_frozen_graph(frozen, ["x"], ["y"])
+        converter.allow_custom_ops = True
+        found = read_conversion_metadata(graphopt.load(converter.convert()))
+        assert found is not None
+        assert found.environment is not None
+        assert found.options is not None
+        assert (found.environment.model_type, found.options.allow_custom_ops) == ("TF_GRAPH_DEF", True)
+        converter.exclude_conversion_metadata = True
+        assert read_conversion_metadata(graphopt.load(converter.convert())) is None
 
     def test_custom_operators_are_allowed_or_not(self, tmp_path: pathlib.Path) -> None:
         graphopt.save(text_model("%y = tf.Erfinv(%x)", "%x: float32[2]"), tmp_path / "model.pb")
