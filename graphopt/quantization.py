@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt.discovery import Names
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
+from graphopt.passes.quantize.delegates import XNNPACK, Delegate
 from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import MODES, PRESETS, Recipe, load_recipe, preset
@@ -57,7 +58,7 @@ def quantize(
     supports = kernels_of(profile)
     model, notes = tflite_model(source, inputs, outputs)
     statistics = _statistics(model, chosen, data, calibration)
-    plan = quantize_model(model, chosen, statistics, supports)
+    plan = quantize_model(model, chosen, statistics, supports, delegate=delegate_of(profile))
     if profile == INTEGER:
         _refuse_floats(plan)
     return Quantized(model, plan, statistics, [*notes, *plan.notes])
@@ -66,7 +67,7 @@ def quantize(
 def plan_of(source: Any, recipe: Recipe | str | os.PathLike[str] = "int8", *, profile: str = "litert") -> Plan:
     """What `quantize` would decide for each operator, without statistics and without changing anything."""
     model, _ = tflite_model(source, None, None)
-    return make_plan(model, read_recipe(recipe), kernels_of(profile))
+    return make_plan(model, read_recipe(recipe), kernels_of(profile), delegate_of(profile))
 
 
 def read_recipe(recipe: Recipe | str | os.PathLike[str]) -> Recipe:
@@ -99,6 +100,11 @@ def kernels_of(profile: str) -> Supports:
     from graphopt.backends.tflite.profiles import PROFILE_KERNELS
 
     return PROFILE_KERNELS[profile]
+
+
+def delegate_of(profile: str) -> Delegate | None:
+    """What a target profile computes most with; None where all is computed by the same kernels."""
+    return XNNPACK if profile == "litert" else None
 
 
 def tflite_model(source: Any, inputs: Names, outputs: Names) -> tuple[Model, list[str]]:

@@ -76,6 +76,7 @@ HYBRID: Mapping[str, Mapping[int, int]] = {
     "tfl.FULLY_CONNECTED": {1: 0},
     "tfl.BATCH_MATMUL": {1: PER_TENSOR},
     "tfl.EMBEDDING_LOOKUP": {1: PER_TENSOR},
+    "tfl.GATHER": {0: PER_TENSOR},
     "tfl.UNIDIRECTIONAL_SEQUENCE_LSTM": dict.fromkeys((1, 2, 3, 4, 5, 6, 7, 8, 16), PER_TENSOR),
     "tfl.BIDIRECTIONAL_SEQUENCE_LSTM": dict.fromkeys(
         (1, 2, 3, 4, 5, 6, 7, 8, 16, 18, 19, 20, 21, 22, 23, 24, 25, 33), PER_TENSOR
@@ -83,6 +84,10 @@ HYBRID: Mapping[str, Mapping[int, int]] = {
     "tfl.UNIDIRECTIONAL_SEQUENCE_RNN": {1: PER_TENSOR, 2: PER_TENSOR},
     "tfl.SVDF": {1: PER_TENSOR},
 }
+
+RECURRENT = frozenset({
+    "tfl.UNIDIRECTIONAL_SEQUENCE_LSTM", "tfl.BIDIRECTIONAL_SEQUENCE_LSTM", "tfl.UNIDIRECTIONAL_SEQUENCE_RNN", "tfl.SVDF"
+})  # fmt: skip
 
 
 def kernel_of(op: str) -> IntegerKernel | None:

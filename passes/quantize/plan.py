@@ -10,7 +10,9 @@ from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model
 from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType, Quantization, TensorType
 from graphopt.ir.value import Node, Value
-from graphopt.passes.quantize.kernels import HYBRID, KERNELS, PER_TENSOR
+from graphopt.passes.quantize.delegates import Delegate
+from graphopt.passes.quantize.islands import islands
+from graphopt.passes.quantize.kernels import HYBRID, KERNELS, PER_TENSOR, RECURRENT
 from graphopt.passes.quantize.matching import RecipeMatcher
 from graphopt.passes.quantize.recipe import OperatorRecipe, Recipe
 from graphopt.passes.quantize.scales import activations
@@ -22,6 +24,7 @@ Supports = Callable[[str, Types, Types, Mapping[str, Any]], str | None]
 """What a target's kernel (`CONV_2D`) says of types: None if it takes them, the reason otherwise."""
 PASSIVE = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "tfl.QUANTIZE", "tfl.DEQUANTIZE"})
 _SOME = Quantization((1.0,), (0,))  # kernels ask whether there is one
+TABLES = frozenset({"tfl.GATHER"})  # operators that only look things up in their weights
 SYMMETRIC_INT8 = Scheme(INT8, symmetric=True, narrow=False)
 
 
@@ -69,21 +72,35 @@ class Plan:
         self.decisions[node] = Decision("float", reason, self.decisions[node].recipe)
 
 
-def make_plan(model: Model, recipe: Recipe, supports: Supports) -> Plan:
+def make_plan(model: Model, recipe: Recipe, supports: Supports, delegate: Delegate | None = None) -> Plan:
     """Decide for every operator of a TFLite model. What a kernel cannot do is left float, and the reason says so.
 
-    Raises `UsageError` where the recipe names a signature that the model does not have.
+    `delegate` is what the target computes most with: unless the recipe says otherwise, what it takes with floats alone
+    computes in floats. Raises `UsageError` where the recipe names a signature that the model does not have.
     """
     matcher = RecipeMatcher(recipe, model)
     plan = Plan()
+    chosen = delegate if recipe.islands else None
     for graph in model.graphs:
-        for node in graph:
-            if node.op not in PASSIVE:
-                plan.decisions[node] = decide(node, matcher.for_node(node), supports)
+        decisions = {node: decide(node, matcher.for_node(node), supports, chosen) for node in graph if _acts(node)}
+        plan.decisions.update(decisions)
+        if chosen is not None:
+            for node, reason in _islands(recipe, decisions, chosen).items():
+                plan.demote(node, reason)
     return plan
 
 
-def decide(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
+def _acts(node: Node) -> bool:
+    return node.op not in PASSIVE
+
+
+def _islands(recipe: Recipe, decisions: Mapping[Node, Decision], delegate: Delegate) -> dict[Node, str]:
+    candidates = {node: bool(item.weights) for node, item in decisions.items() if item.activation is INT8_ACTIVATION}
+    ends = recipe.input_type != "float32", recipe.output_type != "float32"
+    return islands(candidates, delegate, ends)
+
+
+def decide(node: Node, recipe: OperatorRecipe, supports: Supports, delegate: Delegate | None = None) -> Decision:
     """What becomes of one operator."""
     if recipe.mode == "float":
         return Decision("float", "the recipe keeps it float", recipe)
@@ -91,7 +108,7 @@ def decide(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
         return _half(node, recipe)
     if recipe.is_static:
         return _static(node, recipe, supports)
-    return _stored(node, recipe)
+    return _stored(node, recipe, delegate)
 
 
 def _half(node: Node, recipe: OperatorRecipe) -> Decision:
@@ -100,11 +117,12 @@ def _half(node: Node, recipe: OperatorRecipe) -> Decision:
     return Decision("float", "it has no weights", recipe)
 
 
-def _stored(node: Node, recipe: OperatorRecipe) -> Decision:
+def _stored(node: Node, recipe: OperatorRecipe, delegate: Delegate | None = None) -> Decision:
     """Integer weights beside float activations."""
-    places = HYBRID.get(node.op) if recipe.mode == "dynamic" else _weight_places(node)
+    is_dynamic = recipe.mode != "weight-only"
+    places = HYBRID.get(node.op) if is_dynamic else _weight_places(node)
     if not places:
-        kind = "a kernel for 8-bit weights and float activations" if recipe.mode == "dynamic" else "weights"
+        kind = "kernel for 8-bit weights and float activations" if is_dynamic else "weights"
         return Decision("float", f"it has no {kind}", recipe)
     specs = {
         index: _weight_spec(node, index, axis, recipe)
@@ -114,8 +132,24 @@ def _stored(node: Node, recipe: OperatorRecipe) -> Decision:
     if not specs:
         least = f" of at least {recipe.minimum_elements} elements" if recipe.minimum_elements else ""
         return Decision("float", f"it has no constant weights{least}", recipe)
-    how = "activations quantized on the fly" if recipe.mode == "dynamic" else "computed in float"
-    return Decision(recipe.mode, f"integer weights, {how}", recipe, None, specs)
+    if node.op in RECURRENT:  # whose weights are of one type
+        specs = {index: _weight_spec(node, index, axis, recipe) for index, axis in places.items() if _has(node, index)}
+        if any(not _is_weight(node, index, 0) for index in specs):
+            return Decision("float", "some of its weights are no constants", recipe)
+    if node.op in TABLES:
+        return Decision(
+            "weight-only", "an integer table, of which what is looked up becomes floats", recipe, None, specs
+        )
+    if not is_dynamic:
+        return Decision("weight-only", "integer weights, computed in float", recipe, None, specs)
+    if delegate is not None and delegate.leaves_hybrid(node):
+        reason = f"integer weights, computed in float: {delegate.name} takes no {node.op_type} with int8 weights alone"
+        return Decision("weight-only", reason, recipe, None, specs)
+    return Decision("dynamic", "integer weights, activations quantized on the fly", recipe, None, specs)
+
+
+def _has(node: Node, index: int) -> bool:
+    return index < node.input_count and node.inputs[index] is not None
 
 
 def _weight_places(node: Node) -> Mapping[int, int]:
@@ -128,6 +162,9 @@ def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
     if not any(value.dtype is FLOAT32 for value in (*node.outputs, *node.inputs) if value is not None):
         return Decision("float", "it computes no floats", recipe)
     if kernel is None:
+        stored = _stored(node, recipe) if node.op in HYBRID else None
+        if stored is not None and stored.weights:
+            return stored
         return Decision("float", f"{node.op_type} has no integer kernel", recipe)
     wide = recipe.mode == "int16x8"
     scheme = INT16_ACTIVATION if wide else SYMMETRIC_INT8 if recipe.symmetric else INT8_ACTIVATION

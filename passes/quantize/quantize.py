@@ -11,6 +11,7 @@ from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.boundary import set_boundary
+from graphopt.passes.quantize.delegates import Delegate
 from graphopt.passes.quantize.integers import IntegerEdits, with_ranges
 from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.ranges import Range, range_of
@@ -29,16 +30,18 @@ def quantize_model(
     supports: Supports,
     *,
     magnitudes: Mapping[Node, np.ndarray[Any, Any]] | None = None,
+    delegate: Delegate | None = None,
 ) -> Plan:
     """Quantize `model`, of TFLite's dialect, in place; returns the plan as it was carried out.
 
-    `magnitudes` are limits to clip weights at, by constant, as `weight_parameters` takes them.
+    `magnitudes` are limits to clip weights at, by constant, as `weight_parameters` takes them. `delegate` is what the
+    target computes most with, as `make_plan` takes it.
 
     Raises `UsageError` where the recipe quantizes activations and there are no statistics.
     """
     if recipe.needs_statistics and statistics is None:
         raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
-    plan = make_plan(model, recipe, supports)
+    plan = make_plan(model, recipe, supports, delegate)
     ranges = _Ranges(plan, statistics)
     for graph in model.graphs:
         quantizer = WeightQuantizer(magnitudes)

@@ -113,12 +113,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """Rules, of which the last that matches decides, and the types at the model's borders.
 
     `input_type` and `output_type` are what callers feed and fetch: float32, or an integer type where the border is
-    quantized, which then needs no conversion.
+    quantized, which then needs no conversion. With `islands`, operators that the target's delegate does not take in
+    int8 compute in floats, where that makes the model faster; without, all integers that there are kernels for.
     """
 
     rules: tuple[Rule, ...] = ()
     input_type: BoundaryType = "float32"
     output_type: BoundaryType = "float32"
+    islands: bool = True
 
     @property
     def needs_statistics(self) -> bool:

@@ -11,7 +11,8 @@ from graphopt.ir.tensors import ArrayTensor
 from graphopt.ir.types import FLOAT16, FLOAT32, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.borders import DEQUANTIZE
-from graphopt.passes.quantize.plan import Decision
+from graphopt.passes.quantize.integers import take_place
+from graphopt.passes.quantize.plan import TABLES, Decision
 from graphopt.passes.quantize.weights import WeightQuantizer
 
 HALF_LIMIT = 65504.0
@@ -34,9 +35,26 @@ class StorageEdits:
             return
         for index, spec in decision.weights.items():
             made, _ = self.weights.weights(node.input(index), spec)
+            if node.op in TABLES:
+                self._look_up(node, index, made)
+                continue
             node.replace_input(index, made if decision.mode == "dynamic" else self._dequantized(made))
         if decision.mode == "dynamic" and node.op in _FLAGGED:
             node.attrs["asymmetric_quantize_inputs"] = True
+
+    def _look_up(self, node: Node, index: int, table: Value) -> None:
+        """`node` yields integers of a table; they become floats behind it, under its name."""
+        node.replace_input(index, table)
+        value = node.output
+        value.type = TensorType(table.dtype, value.shape, table.type.quantization)
+        outputs = self.graph.outputs
+        floats = self._dequantized(value)
+        for reader in value.users:
+            for place, read in enumerate(reader.inputs):
+                if read is value and reader is not floats.node:
+                    reader.replace_input(place, floats)
+        if any(item is value for item in outputs):
+            take_place(self.graph, value, floats)
 
     def _half(self, node: Node, minimum: int) -> None:
         for index, value in enumerate(node.inputs):

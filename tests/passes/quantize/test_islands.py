@@ -1,0 +1,157 @@
+"""Islands of floats: what a delegate leaves in int8, and what around it is converted more cheaply as a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise, product
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from tflite_layers import DENSE, FC, build, operators, statistics
+
+from graphopt.ir.formats.tflite import tflite_bytes
+from graphopt.ir.model import Model
+from graphopt.ir.verifier import verify
+from graphopt.passes.quantize.cuts import UNLIMITED, Network
+from graphopt.passes.quantize.delegates import XNNPACK
+from graphopt.passes.quantize.plan import Plan
+from graphopt.passes.quantize.quantize import quantize_model
+from graphopt.passes.quantize.recipe import Recipe, Rule
+
+NONE = 'fused_activation_function = b"NONE"'
+WIDE = "float32[1, 64]"
+LAYER = f"""
+%w = tfl.CONSTANT() {{value = float32[64, 64] ~ 0.5}} : float32[64, 64]
+%f = tfl.FULLY_CONNECTED(%x, %w, none) {{{FC}}} : {WIDE}
+"""
+NORM = """
+%axis = tfl.CONSTANT() {value = int32[1] [1]} : int32[1]
+%m = tfl.MEAN(%f, %axis) {keep_dims = true} : float32[1, 1]
+%d = tfl.SQUARED_DIFFERENCE(%f, %m) : float32[1, 64]
+%v = tfl.MEAN(%d, %axis) {keep_dims = true} : float32[1, 1]
+%r = tfl.RSQRT(%v) : float32[1, 1]
+%s = tfl.MUL(%f, %r) {NONE} : float32[1, 64]
+%t = tfl.MUL(%m, %r) {NONE} : float32[1, 1]
+%y = tfl.SUB(%s, %t) {NONE} : float32[1, 64]
+""".replace("NONE", NONE)
+
+
+def run(model: Model, recipe: Recipe | None = None) -> Plan:
+    ranges = {node.name: (0.0, 4.0) for node in model.graph}
+    plan = quantize_model(
+        model, recipe or Recipe((Rule(mode="int8"),)), statistics(ranges), lambda *types: None, delegate=XNNPACK
+    )
+    verify(model)
+    return plan
+
+
+def dense(inside: str) -> Model:
+    return build(LAYER.replace(" ~ 0.5", " " + str([[0.5] * 64] * 64)) + inside, inputs=f"%x: {WIDE}")
+
+
+def pieces(model: Model) -> Counter[str]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    loaded = Interpreter(model_content=tflite_bytes(model))
+    loaded.allocate_tensors()
+    return Counter(item["op_name"] for item in loaded._get_ops_details())
+
+
+def test_what_the_delegate_leaves_is_computed_in_floats_in_one_piece() -> None:
+    model = dense(f"%y = tfl.HARD_SWISH(%f) : {WIDE}")
+    plan = run(model)
+    assert [row["reason"] for row in plan.rows()] == ["a kernel for int8", "XNNPACK takes no HARD_SWISH of int8"]
+    assert operators(model) == {"QUANTIZE": 1, "FULLY_CONNECTED": 1, "DEQUANTIZE": 1, "HARD_SWISH": 1}
+    assert pieces(model)["DELEGATE"] == 1
+
+
+def test_a_recipe_can_ask_for_integers_all_the_same() -> None:
+    model = dense(f"%y = tfl.HARD_SWISH(%f) : {WIDE}")
+    run(model, Recipe((Rule(mode="int8"),), islands=False))
+    assert model.graph.node("y/int8").op == "tfl.HARD_SWISH"
+    assert pieces(model)["DELEGATE"] > 1
+
+
+def test_a_layer_normalisation_is_one_island() -> None:
+    model = dense(NORM)
+    plan = run(model)
+    assert [row["compute"] for row in plan.rows()] == ["int8", *["float32"] * 7]
+    assert operators(model)["DEQUANTIZE"] == 1
+    assert pieces(model)["DELEGATE"] == 1
+
+
+def test_without_such_operators_nothing_is_left_out() -> None:
+    model = build(DENSE)
+    assert [row["compute"] for row in run(model).rows()] == ["int8"]
+
+
+def test_a_cheap_operator_between_two_islands_joins_them() -> None:
+    body = f"%h = tfl.HARD_SWISH(%f) : {WIDE}\n%n = tfl.MUL(%h, %h) {{{NONE}}} : {WIDE}\n%y = tfl.ABS(%n) : {WIDE}"
+    plan = run(dense(body))
+    assert [row["compute"] for row in plan.rows()] == ["int8", "float32", "float32", "float32"]
+
+
+def test_weights_are_never_left_out_to_save_conversions() -> None:
+    again = f"%g = tfl.FULLY_CONNECTED(%h, %w, none) {{{FC}}} : {WIDE}"
+    body = f"%h = tfl.ABS(%f) : {WIDE}\n{again}\n%y = tfl.ABS(%g) : {WIDE}"
+    plan = run(dense(body))
+    assert [row["compute"] for row in plan.rows()] == ["int8", "float32", "int8", "float32"]
+
+
+def test_integers_at_the_ends_count_as_integers() -> None:
+    body = f"%h = tfl.ADD(%x, %x) {{{NONE}}} : float32[2, 4]\n%y = tfl.ABS(%h) : float32[2, 4]"
+    assert [row["compute"] for row in run(build(body)).rows()] == ["float32", "float32"]
+    ends: dict[str, Any] = {"input_type": "int8", "output_type": "int8"}
+    rows = run(build(body), Recipe((Rule(mode="int8"),), **ends)).rows()
+    assert [row["compute"] for row in rows] == ["int8", "float32"]
+
+
+def test_depthwise_weights_beside_floats_are_dequantized_for_the_delegate() -> None:
+    weights = "float32[1, 3, 3, 2] " + str(np.ones((1, 3, 3, 2)).tolist())
+    body = f"""
+    %w = tfl.CONSTANT() {{value = {weights}}} : float32[1, 3, 3, 2]
+    %b = tfl.CONSTANT() {{value = float32[2] [0.0, 0.0]}} : float32[2]
+    %y = tfl.DEPTHWISE_CONV_2D(%x, %w, %b) {{padding = b"SAME", stride_w = 1, stride_h = 1, dilation_w_factor = 1,
+      dilation_h_factor = 1, depth_multiplier = 1, {NONE}}} : float32[1, 8, 8, 2]
+    """
+    model = build(body, inputs="%x: float32[1, 8, 8, 2]")
+    plan = run(model, Recipe((Rule(mode="dynamic"),)))
+    reasons = [row["reason"] for row in plan.rows()]
+    assert reasons == ["integer weights, computed in float: XNNPACK takes no DEPTHWISE_CONV_2D with int8 weights alone"]
+    assert [row["storage"] for row in plan.rows()] == ["int8"]
+    assert pieces(model)["DELEGATE"] == 1
+
+
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 9)), max_size=14))
+def test_a_cut_is_a_cheapest_one(count: int, edges: list[tuple[int, int, int]]) -> None:
+    joined = [(start, end, cost) for start, end, cost in edges if start != end and max(start, end) < count + 2]
+
+    def cost(side: tuple[bool, ...]) -> int:
+        return sum(amount for start, end, amount in joined if side[start] and not side[end])
+
+    network = Network()
+    for _ in range(count):
+        network.add()
+    for edge in joined:
+        network.join(*edge)
+    found = tuple(network.source_side())
+    assert found[:2] == (True, False)
+    assert cost(found) == min(cost((True, False, *rest)) for rest in product((True, False), repeat=count))
+
+
+def test_a_long_chain_is_cut_where_it_is_cheapest() -> None:
+    network = Network()
+    places = [0, *(network.add() for _ in range(5000)), 1]
+    for start, end in pairwise(places):
+        network.join(start, end, 2 if start == 2500 else UNLIMITED)
+    assert sum(network.source_side()) == 2500
+
+
+@pytest.mark.parametrize("op", ["tfl.HARD_SWISH", "tfl.SOFTMAX", "tfl.AVERAGE_POOL_2D"])
+def test_facts_of_the_delegate_are_consistent(op: str) -> None:
+    assert op in XNNPACK.floats
+    assert op not in XNNPACK.integers
+    assert XNNPACK.hybrid < XNNPACK.integers < XNNPACK.floats
