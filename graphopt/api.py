@@ -41,10 +41,10 @@ class Result(NamedTuple):
 def load(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Collection[str] | None = None) -> Model:
     """Read a model.
 
-    `source` is a path (a SavedModel's folder, `.pb`, `.pbtxt`, `.meta`, `.tflite`), bytes, a GraphDef, a `tf.Graph`, a
-    ConcreteFunction, a Keras model, or a `Model`, which is copied. Inputs and outputs are found unless the source names
-    them; `inputs` and `outputs` name them otherwise, with or without `:0`, and `Signature.reasons` says why each was
-    chosen. `tags` choose a MetaGraph of a SavedModel that holds several.
+    `source` is a path (a SavedModel's folder, `.pb`, `.pbtxt`, `.meta`, `.tflite`, `.onnx`), bytes, a GraphDef, a
+    `tf.Graph`, a ConcreteFunction, a Keras model, or a `Model`, which is copied. Inputs and outputs are found
+    unless the source names them; `inputs` and `outputs` name them otherwise, with or without `:0`, and
+    `Signature.reasons` says why each was chosen. `tags` choose a MetaGraph of a SavedModel that holds several.
 
     Raises `MalformedError` for what is no model and `UsageError` for a name it does not have.
     """
@@ -53,7 +53,7 @@ def load(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Coll
 
 
 def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write `model` to `path`: TFLite for `.tflite`, a GraphDef for other files, text for `.pbtxt`.
+    """Write `model` to `path`: TFLite for `.tflite`, ONNX for `.onnx`, a GraphDef for other files, text for `.pbtxt`.
 
     A SavedModel is written into the folder `path` where that ends with a slash or is a SavedModel already, or where a
     name without a suffix is given for a model that came from a SavedModel or has variables.
@@ -73,6 +73,11 @@ def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False)
         from graphopt.ir.formats import tflite
 
         tflite.write_tflite(model, name, overwrite=overwrite)
+        return
+    if sources.is_onnx_name(name):
+        from graphopt.ir.formats import onnx
+
+        onnx.write_onnx(model, name, overwrite=overwrite)
         return
     valued = sources.unfrozen_variables(model)
     if valued:

@@ -116,6 +116,10 @@ def read_path(path: str, tags: Collection[str] | None = None) -> Model:
         from graphopt.ir.formats import tflite
 
         return tflite.read_tflite(mapping)
+    if is_onnx_name(path):
+        from graphopt.ir.formats import onnx
+
+        return onnx.read_onnx(mapping)
     return graphdef.load(path)
 
 
@@ -130,6 +134,11 @@ def _is_keras(path: str, head: bytes) -> bool:
 def is_tflite_name(path: str) -> bool:
     """The name says that the file is a TFLite model."""
     return path.lower().endswith((".tflite", ".lite"))
+
+
+def is_onnx_name(path: str) -> bool:
+    """The name says that the file is an ONNX model."""
+    return path.lower().endswith(".onnx")
 
 
 def is_folder_name(path: str, model: Model | None = None) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "graphopt/verify/v1"
 DEFAULT_SIGNATURE = "serving_default"
+OWN_RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}  # of models whose operators no other runtime has
 SAMPLES = 3  # random samples where the caller gives neither data nor a number
 
 
@@ -127,10 +128,12 @@ def engine_named(runtime: str | Runtime | None) -> Runtime:
 
 
 def engine_for(model: Model, runtime: str | Runtime | None) -> Runtime:
-    """`engine_named`, except that LiteRT runs what is TFLite's, whatever is named, and nothing else."""
-    if model.format == "tflite" and (runtime is None or isinstance(runtime, str)):
-        runtime = "litert"
-    return engine_named(None if runtime == "litert" and model.format != "tflite" else runtime)
+    """`engine_named`, except that models of other dialects have their own runtimes, whatever is named, and those run
+    nothing else."""
+    own = OWN_RUNTIMES.get(model.format)
+    if own is not None and (runtime is None or isinstance(runtime, str)):
+        runtime = own
+    return engine_named(None if runtime in OWN_RUNTIMES.values() and runtime != own else runtime)
 
 
 def _has_tensorflow() -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
 from graphopt.ir.model import Model
@@ -14,6 +14,7 @@ from graphopt.passes.report import RunReport
 from graphopt.passes.spec import suggestion
 
 ENTRY_POINTS = "graphopt.backends"
+Options = TypeVar("Options", bound=Any)
 SHOWN = 5  # findings that an error lists
 
 # name -> module and class
@@ -76,6 +77,16 @@ class Backend(Protocol):
 
     def lower(self, model: Model, **options: Any) -> Lowered:
         """The model in the target's dialect. Raises `UnloweredError` with every finding."""
+
+
+def make_options(kind: type[Options], target: str, given: Mapping[str, Any]) -> Options:
+    """Options of a target from keywords. Raises `UsageError` for one that it does not have."""
+    known = [item.name for item in fields(kind)]
+    for name in given:
+        if name not in known:
+            close, there = suggestion(name, known), ", ".join(known)
+            raise UsageError(f"target '{target}' has no option '{printable(name)}'{close}; it has {there}")
+    return kind(**given)
 
 
 @cache

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
     """The target, and what it may be allowed."""
-    parser.add_argument(flag, dest="target", metavar="TARGET", required=True, help="tflite")
+    parser.add_argument(flag, dest="target", metavar="TARGET", required=True, help="tflite or onnx")
     parser.add_argument("--signatures", metavar="A,B", type=names, help="signatures to lower (default: all)")
     parser.add_argument(
         "--allow-flex", action="store_true", help="let what has no builtin form be Flex operators, run by TensorFlow"
@@ -39,12 +39,13 @@ def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
 
 
 def backend_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What the backend is told."""
-    return {
+    """What the backend is told: what was asked for, since targets have different options."""
+    given = {
         "signatures": tuple(options.signatures or ()),
         "allow_flex": options.allow_flex,
         "allow_custom_ops": options.allow_custom_ops,
     }
+    return {name: value for name, value in given.items() if value}
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

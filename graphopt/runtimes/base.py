@@ -141,7 +141,7 @@ def _as_array(given: Any, dtype: DType) -> Array:
 
 
 def get_runtime(name: str) -> Runtime:
-    """The runtime called `name`: `reference`, `tensorflow` or `litert`.
+    """The runtime called `name`: `reference`, `tensorflow`, `litert` or `onnxruntime`.
 
     Raises `UsageError` for any other name, and where the runtime needs a package that is not installed.
     """
@@ -157,4 +157,9 @@ def get_runtime(name: str) -> Runtime:
         from graphopt.runtimes.litert import LiteRTRuntime
 
         return LiteRTRuntime()
-    raise UsageError(f"there is no runtime '{printable(name)}'; there are 'reference', 'tensorflow' and 'litert'")
+    if name == "onnxruntime":
+        from graphopt.runtimes.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime()
+    there = "'reference', 'tensorflow', 'litert' and 'onnxruntime'"
+    raise UsageError(f"there is no runtime '{printable(name)}'; there are {there}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphopt.backends.base import Finding, Lowered, UnloweredError
+from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.onnx.adoption import ADOPTED, adopt
 from graphopt.backends.onnx.legalize import Legalize
@@ -12,6 +12,7 @@ from graphopt.backends.onnx.options import OnnxOptions
 from graphopt.backends.onnx.table import all_rules
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
 from graphopt.freezing import freeze_model
+from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node
 from graphopt.passes.manager import PassManager
@@ -37,20 +38,22 @@ class OnnxBackend:
 
     def check(self, model: Model, **options: Any) -> list[Finding]:
         """Every node that has no form in ONNX, in the order of the graph; nothing is changed."""
-        return self._lower(model, OnnxOptions(**options))[1]
+        return self._lower(model, make_options(OnnxOptions, self.name, options))[1]
 
     def lower(self, model: Model, **options: Any) -> Lowered:
         """A model of ONNX's dialect. Raises `UnloweredError` where some node has no form there."""
-        lowered, findings = self._lower(model, OnnxOptions(**options))
+        lowered, findings = self._lower(model, make_options(OnnxOptions, self.name, options))
         if findings:
             raise UnloweredError("ONNX", findings)
         return lowered
 
     def _lower(self, model: Model, options: OnnxOptions) -> tuple[Lowered, list[Finding]]:
-        wanted = [options.signature] if options.signature else []
-        group = chosen_signatures(distinct_signatures(model), wanted)[0]
+        groups = chosen_signatures(distinct_signatures(model), options.signatures)
+        if options.signatures and len(groups) > 1:
+            raise UsageError("an ONNX file has one graph: name one signature")
+        group = groups[0]
         part = model.clone()
-        freeze_model(part, signature=options.signature or (group[0] if len(model.signatures) > 1 else None))
+        freeze_model(part, signature=group[0] if len(model.signatures) > 1 else None)
         part.signatures = {group[0]: part.signatures[group[0]]}
         part.metadata = {}
         report = RunReport()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OnnxOptions:
-    """`signature` is the one to lower, the default one if none is named: an ONNX file has one graph. `opset` is the
-    version of ONNX's operator set."""
+    """`signatures` names the one to lower, the default one if none is named: an ONNX file has one graph. `opset` is
+    the version of ONNX's operator set."""
 
-    signature: str = ""
+    signatures: tuple[str, ...] = ()
     opset: int = 21

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphopt.backends.base import Finding, Lowered, UnloweredError
+from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
 from graphopt.backends.tflite.adoption import adopt
@@ -48,11 +48,11 @@ class TFLiteBackend:
 
     def check(self, model: Model, **options: Any) -> list[Finding]:
         """Every node that has no builtin form, in the order of the graph; nothing is changed."""
-        return self._lower(model, TFLiteOptions(**options))[1]
+        return self._lower(model, make_options(TFLiteOptions, self.name, options))[1]
 
     def lower(self, model: Model, **options: Any) -> Lowered:
         """A model of TFLite's dialect. Raises `UnloweredError` where some node has no builtin form."""
-        lowered, findings = self._lower(model, TFLiteOptions(**options))
+        lowered, findings = self._lower(model, make_options(TFLiteOptions, self.name, options))
         if findings:
             raise UnloweredError("TFLite", findings)
         return lowered
