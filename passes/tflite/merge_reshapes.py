@@ -19,6 +19,8 @@ REDUCTIONS = (
 )  # fmt: skip
 
 
+# Of two operands, either of which may be broadcast.
+BROADCASTS = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
 # Of one operand, element by element.
 FUNCTIONS = (
     "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "NEG", "RELU",
@@ -51,6 +53,8 @@ def _rescales(source: Value, match: Match) -> str | None:
 
 class ReshapeOnce(Rule):
     """A reshape of a reshape reads what that one read."""
+
+    keeps_interior: ClassVar[bool] = True
 
     def pattern(self, tfl: Dialect, x: Wildcard, shape: Wildcard) -> Pattern:
         """A reshape to a constant shape of something reshaped."""
@@ -143,6 +147,8 @@ class ReshapeOfReduction(Rule):
 class ReshapeBeforeFullyConnected(Rule):
     """A fully connected layer takes rows from wherever they are: no need to make a matrix of them first."""
 
+    keeps_interior: ClassVar[bool] = True
+
     def pattern(self, tfl: Dialect, x: Wildcard) -> Pattern:
         """A layer that reads a reshape."""
         return tfl.FULLY_CONNECTED(_reshape(tfl, x, "inner"), rest("others"), attributes=ANY)
@@ -189,6 +195,36 @@ class ReshapeOfFullyConnected(Rule):
         return edit.node(node.op, node.inputs, {"keep_num_dims": True}, like=node, types=types).output
 
 
+class ReshapeToBroadcast(Rule):
+    """Leading dimensions of one need not be written before an operand that is broadcast."""
+
+    def pattern(self, tfl: Dialect) -> Pattern:
+        """An operator that broadcasts."""
+        return tfl.any_of(*BROADCASTS)(rest("operands"), attributes=ANY)
+
+    def grow(self, match: Match) -> Match | str | None:
+        """An operand that a reshape gives leading ones, and another one with as many dimensions."""
+        left, right = match.operands
+        for place, value, other in ((0, left, right), (1, right, left)):
+            node = value.node
+            if node.op_type not in RESHAPES or value.is_input:
+                continue
+            before, dims = node.input(0).shape.dims, value.shape.dims
+            if before is None or dims is None or other.shape.rank != len(dims) or len(before) >= len(dims):
+                continue
+            if not same_elements_same_shape(Shape([*(1,) * (len(dims) - len(before)), *before]), value.shape):
+                continue
+            if node.input(0).type.quantization == value.type.quantization:
+                return match.grown((), place=place, source=node.input(0))
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The operator with what the reshape reads."""
+        node, inputs = match.root, list(match.operands)
+        inputs[match.place] = match.source
+        return edit.node(node.op, inputs, like=node, types=[node.output.type]).output
+
+
 @dataclass(frozen=True)
 class MergeReshapes(RewritePass):
     """Merge operators that only change the shape, drop those that do not even do that, and leave the rest to others.
@@ -206,7 +242,8 @@ class MergeReshapes(RewritePass):
         %y = tfl.FULLY_CONNECTED(%m, %weights, %bias)
 
     A reduction keeps the dimensions that a reshape puts back, and drops those that one takes away; a fully connected
-    layer takes rows of any shape, and keeps the leading dimensions; a function of each element goes before reshapes.
+    layer takes rows of any shape, and keeps the leading dimensions; a function of each element goes before reshapes;
+    what is broadcast needs no leading ones.
 
     Refuses shapes that are not known to be the same, and a reshape that rescales.
     """
@@ -218,4 +255,5 @@ class MergeReshapes(RewritePass):
         ReshapeOfReduction,
         ReshapeBeforeFullyConnected,
         ReshapeOfFullyConnected,
+        ReshapeToBroadcast,
     )

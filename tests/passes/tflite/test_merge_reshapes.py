@@ -107,6 +107,31 @@ def test_a_function_between_reshapes_goes_before_them(net: Net) -> None:
     check_pass(MergeReshapes(), before, after, runtime="litert")
 
 
+@pytest.mark.parametrize("call", ["ADD(%x, %r)", "SUB(%r, %x)", "MAXIMUM(%r, %x)"])
+def test_what_is_broadcast_needs_no_leading_ones(net: Net, call: str) -> None:
+    inputs = ["x: float32[2, 3, 4]", "z: float32[4]"]
+    before = net("%r = RESHAPE(%z, %s) : float32[1, 1, 4]", f"%y = {call} {{act=NONE}} : float32[2, 3, 4]",
+                 inputs=inputs, constants={"s": ints(1, 1, 4)})  # fmt: skip
+    after = net(f"%y = {call.replace('%r', '%z')} {{act=NONE}} : float32[2, 3, 4]", inputs=inputs)
+    check_pass(MergeReshapes(), before, after, runtime="litert")
+    behind = before.replace("float32[1, 1, 4]", "float32[4, 1, 1]").replace(
+        "x: float32[2, 3, 4]", "x: float32[4, 3, 1]"
+    )
+    behind = behind.replace("[1, 1, 4]", "[4, 1, 1]").replace("float32[2, 3, 4]", "float32[4, 3, 4]")
+    check_pass(MergeReshapes(), behind, runtime=None)
+
+
+def test_two_layers_that_read_one_reshape(net: Net) -> None:
+    lines = (
+        "%r = RESHAPE(%x, %s) : float32[3, 4]", layer("r", False, "float32[3, 3]", "y"),
+        layer("r", False, "float32[3, 3]", "z"),
+    )  # fmt: skip
+    options = {"inputs": ["x: float32[3, 2, 2]"], "outputs": ["y", "z"]}
+    before = net(*lines, constants={"w": WEIGHTS, "s": ints(3, 4)}, **options)
+    after = net(*(line.replace("%r,", "%x,") for line in lines[1:]), constants={"w": WEIGHTS}, **options)
+    check_pass(MergeReshapes(), before, after, runtime="litert")
+
+
 def scaled(model: Any, *names: str) -> Any:
     for name in names:
         value = model.graph.value(name)
