@@ -32,13 +32,15 @@ class Delegate(NamedTuple):
             return False
         if node.op == "tfl.BATCH_MATMUL":
             return known_tensor(node.inputs[1]) is None
-        return node.op not in self.integers
+        return node.op not in self.integers and node.op not in CLAMPS
 
     def leaves_hybrid(self, node: Node) -> bool:
         """It takes the operator with floats, and does not with int8 weights alone."""
         return node.op in self.floats and node.op not in self.hybrid
 
 
+CLAMPS: Mapping[str, float] = {"tfl.RELU": float("inf"), "tfl.RELU6": 6.0}
+"""Operators that cut off at zero and at most: in int8 that is requantization to a range that begins and ends there."""
 _BOTH = (
     "ADD BATCH_MATMUL CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE ELU FULLY_CONNECTED LEAKY_RELU "
     "LOGISTIC MAX_POOL_2D MEAN MUL PAD QUANTIZE REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR SLICE SPACE_TO_DEPTH "

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.known import known_array
-from graphopt.ir.types import FLOAT32, TensorType
+from graphopt.ir.types import FLOAT32, INT8, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.arithmetic import quantize
-from graphopt.passes.quantize.borders import Borders
+from graphopt.passes.quantize.borders import QUANTIZE, Borders
 from graphopt.passes.quantize.parameters import Parameters
 from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, activations, kernel
 from graphopt.passes.quantize.schemes import Scheme
@@ -119,6 +119,18 @@ class IntegerEdits:
         made = self.borders.as_floats(value)
         if made is not value:
             take_place(self.graph, value, made)
+
+
+def requantize_clamps(nodes: Iterable[Node], clamps: Mapping[str, float]) -> None:
+    """Let integer operators that cut off at zero, and at most at the limit given, be conversions to their range."""
+    for node in nodes:
+        limit = clamps.get(node.op)
+        if limit is None or node.output.dtype is not INT8 or node.output.type.quantization is None:
+            continue
+        (scale,), (zero_point,) = node.output.type.quantization.scale, node.output.type.quantization.zero_point
+        if zero_point == -128 and scale * 255 <= limit * (1 + 1e-5):
+            node.op = QUANTIZE
+            node.attrs.clear()
 
 
 def take_place(graph: Graph, value: Value, made: Value) -> None:

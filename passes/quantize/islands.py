@@ -41,17 +41,18 @@ def islands(candidates: Mapping[Node, bool], delegate: Delegate, ends: Ends = (F
 def _after_norms(left: Collection[Node], candidates: Mapping[Node, bool]) -> dict[Node, None]:
     """Readers of squares, roots and what comes of them before it meets larger tensors."""
     found: dict[Node, None] = {}
-    pending = [value for node in left if node.op in _NORMS for value in node.outputs]
-    seen = dict.fromkeys(pending)
-    for value in pending:
+    pending = [(value, _size(value)) for node in left if node.op in _NORMS for value in node.outputs]
+    seen = {value for value, _ in pending}
+    for value, size in pending:  # a constant that multiplies it makes it larger without telling more
         for reader in value.users:
             if candidates.get(reader, True):
                 continue
             found[reader] = None
+            is_scaled = all(item is value or known_tensor(item) is not None for item in reader.inputs)
             for output in reader.outputs:
-                if output not in seen and _size(output) <= _size(value):
-                    seen[output] = None
-                    pending.append(output)
+                if output not in seen and (is_scaled or _size(output) <= size):
+                    seen.add(output)
+                    pending.append((output, size))
     return found
 
 

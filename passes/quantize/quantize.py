@@ -11,8 +11,8 @@ from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.boundary import set_boundary
-from graphopt.passes.quantize.delegates import Delegate
-from graphopt.passes.quantize.integers import IntegerEdits, with_ranges
+from graphopt.passes.quantize.delegates import CLAMPS, Delegate
+from graphopt.passes.quantize.integers import IntegerEdits, requantize_clamps, with_ranges
 from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.ranges import Range, range_of
 from graphopt.passes.quantize.recipe import Recipe
@@ -53,6 +53,8 @@ def quantize_model(
         specs = {node: decisions[node].weights for node in chosen}
         edits = IntegerEdits(graph, chosen, scales, specs, quantizer)
         edits.apply()
+        if delegate is not None and recipe.islands:
+            requantize_clamps(chosen, CLAMPS)
         storage = StorageEdits(graph, quantizer)
         for node, decision in decisions.items():
             if decision.activation is None and decision.mode != "float":

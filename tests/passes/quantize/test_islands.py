@@ -20,6 +20,7 @@ from graphopt.passes.quantize.delegates import XNNPACK
 from graphopt.passes.quantize.plan import Plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import Recipe, Rule
+from graphopt.runtimes.litert import LiteRTRuntime
 
 NONE = 'fused_activation_function = b"NONE"'
 WIDE = "float32[1, 64]"
@@ -155,3 +156,24 @@ def test_facts_of_the_delegate_are_consistent(op: str) -> None:
     assert op in XNNPACK.floats
     assert op not in XNNPACK.integers
     assert XNNPACK.hybrid < XNNPACK.integers < XNNPACK.floats
+
+
+@pytest.mark.parametrize(("op", "highest"), [("RELU", 4.0), ("RELU6", 4.0), ("RELU6", 6.0)])
+def test_a_clamp_alone_is_a_requantization(op: str, highest: float) -> None:
+    model = build(f"%s = tfl.ADD(%x, %x) {{{NONE}}} : float32[2, 4]\n%y = tfl.{op}(%s) : float32[2, 4]")
+    found = statistics({"x": (-4.0, 4.0), "s": (-8.0, 8.0), "y": (0.0, highest)})
+    quantize_model(model, Recipe((Rule(mode="int8"),)), found, lambda *types: None, delegate=XNNPACK)
+    verify(model)
+    assert operators(model) == {"QUANTIZE": 2, "ADD": 1, "DEQUANTIZE": 1}
+    x = np.linspace(-4, 4, 8, dtype=np.float32).reshape(2, 4)
+    got = LiteRTRuntime().run(model, {"x": x})["y"]
+    assert np.abs(got - np.clip(2 * x, 0, highest)).max() < 0.1
+
+
+def test_a_scaled_norm_is_one_island_too() -> None:
+    body = NORM.replace("%s = tfl.MUL(%f, %r)", "%g = tfl.MUL(%r, %k) {NONE} : float32[1, 64]\n%s = tfl.MUL(%f, %g)")
+    body = f"%k = tfl.CONSTANT() {{value = float32[64] {[0.5] * 64}}} : float32[64]\n" + body.replace(
+        "{NONE}", f"{{{NONE}}}"
+    )
+    plan = run(dense(body))
+    assert [row["compute"] for row in plan.rows()] == ["int8", *["float32"] * 8]
