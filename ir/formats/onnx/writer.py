@@ -233,7 +233,10 @@ def _dimension(dim: Any) -> bytes:
 
 def _prefixed(names: Mapping[Value, str], captured: _NAMES, graph: Graph) -> dict[Value, str]:
     """Names inside a body must differ from all names around it."""
-    return {value: name if value in captured else f"{graph.name}/{name}" for value, name in names.items()}
+    start = f"{graph.name}/"
+    return {
+        value: name if value in captured or name.startswith(start) else start + name for value, name in names.items()
+    }
 
 
 def _refusal(node: Node, reason: str) -> UnsupportedError:
