@@ -135,6 +135,8 @@ class ReshapeOfReduction(Rule):
             wanted = [1 if place in reduced else dim for place, dim in enumerate(dims)]
         if not same_elements_same_shape(Shape(wanted), match.root.output.shape):
             return None
+        if match.root.output.type.quantization is not None:
+            return "it is quantized, and kernels that keep dimensions round otherwise than those that do not"
         return _rescales(match.reduction.output, match) or match
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
@@ -245,7 +247,8 @@ class MergeReshapes(RewritePass):
     layer takes rows of any shape, and keeps the leading dimensions; a function of each element goes before reshapes;
     what is broadcast needs no leading ones.
 
-    Refuses shapes that are not known to be the same, and a reshape that rescales.
+    Refuses shapes that are not known to be the same, a reshape that rescales, and to keep or drop dimensions of a
+    reduction that is quantized, which would be rounded otherwise.
     """
 
     rules: ClassVar[tuple[type[Rule], ...]] = (

@@ -144,6 +144,11 @@ def test_what_rescales_stays(net: Net) -> None:
                  constants={"s": ints(1, 4, 4, 2)})  # fmt: skip
     report = run_pass(scaled(parse_model(itself), "r"), MergeReshapes())
     assert "it is scaled otherwise than 'x'" in report.refusals[0]["reason"]
+    reduced = net("%m = MEAN(%x, %axes) {keep_dims = false} : float32[1, 2]",
+                  "%y = RESHAPE(%m, %s) : float32[1, 1, 1, 2]",
+                  constants={"axes": ints(1, 2), "s": ints(1, 1, 1, 2)})  # fmt: skip
+    report = run_pass(scaled(parse_model(reduced), "m", "y"), MergeReshapes())
+    assert "it is quantized" in report.refusals[0]["reason"]
     function = net("%r = RESHAPE(%x, %s) : float32[16, 2]", "%f = TANH(%r) : float32[16, 2]",
                    "%y = RESHAPE(%f, %s) : float32[2, 16]", constants={"s": ints(2, 16)})  # fmt: skip
     report = run_pass(scaled(parse_model(function), "f"), MergeReshapes())
