@@ -14,6 +14,7 @@ from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import MODES, PRESETS, Recipe, load_recipe, preset
 from graphopt.passes.quantize.statistics import Statistics
+from graphopt.passes.quantize.trained import has_trained_ranges
 
 if TYPE_CHECKING:
     from graphopt.samples import Samples
@@ -143,6 +144,8 @@ def _statistics(model: Model, recipe: Recipe, data: Any, calibration: Any) -> St
     if not recipe.needs_statistics:
         return None
     if data is None:
+        if any(map(has_trained_ranges, model.graphs)):
+            return None
         raise UsageError("the recipe quantizes activations ahead of time: give data, or statistics (calibrate)")
     from graphopt.calibration import calibrate
 

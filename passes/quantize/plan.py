@@ -175,6 +175,8 @@ def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
             if kernel.bias is not None:
                 return Decision("float", f"its weights '{value.name if value else index}' are no constant", recipe)
             continue
+        if value.dtype is not FLOAT32:
+            return Decision("float", f"its weights '{value.name}' are quantized already", recipe)
         specs[index] = _weight_spec(node, index, axis, recipe)
     bias = node.inputs[kernel.bias] if kernel.bias is not None and kernel.bias < node.input_count else None
     if bias is not None and known_tensor(bias) is None:
@@ -208,10 +210,10 @@ def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> W
     scheme = INT4_WEIGHT if recipe.weight_bits == 4 else INT8_WEIGHT
     rank = node.input(index).shape.rank or 0
     if recipe.granularity == "block" and node.op == "tfl.FULLY_CONNECTED":
-        return WeightSpec(scheme, rank - 1, recipe.block_size)
+        return WeightSpec(scheme, rank - 1, recipe.block_size, recipe.clip_weights)
     if recipe.granularity == "tensor" or axis == PER_TENSOR:
-        return WeightSpec(scheme, PER_TENSOR)
-    return WeightSpec(scheme, axis)
+        return WeightSpec(scheme, PER_TENSOR, clip=recipe.clip_weights)
+    return WeightSpec(scheme, axis, clip=recipe.clip_weights)
 
 
 def _is_weight(node: Node, index: int, minimum: int) -> bool:

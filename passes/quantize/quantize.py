@@ -10,6 +10,7 @@ import numpy as np
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node, Value
+from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.boundary import set_boundary
 from graphopt.passes.quantize.delegates import CLAMPS, Delegate
 from graphopt.passes.quantize.integers import IntegerEdits, requantize_clamps, with_ranges
@@ -19,7 +20,8 @@ from graphopt.passes.quantize.recipe import Recipe
 from graphopt.passes.quantize.schemes import Scheme
 from graphopt.passes.quantize.statistics import Statistics
 from graphopt.passes.quantize.storage import StorageEdits
-from graphopt.passes.quantize.weights import WeightQuantizer
+from graphopt.passes.quantize.trained import Trained, fold_trained_weights, merge_requantizations, take_trained_ranges
+from graphopt.passes.quantize.weights import Rounding, WeightQuantizer
 from graphopt.passes.removal import remove_dead
 
 
@@ -31,20 +33,22 @@ def quantize_model(
     *,
     magnitudes: Mapping[Node, np.ndarray[Any, Any]] | None = None,
     delegate: Delegate | None = None,
+    rounding: Rounding = quantize,
 ) -> Plan:
     """Quantize `model`, of TFLite's dialect, in place; returns the plan as it was carried out.
 
     `magnitudes` are limits to clip weights at, by constant, as `weight_parameters` takes them. `delegate` is what the
-    target computes most with, as `make_plan` takes it.
+    target computes most with, as `make_plan` takes it, and `rounding` what makes weights integers.
 
-    Raises `UsageError` where the recipe quantizes activations and there are no statistics.
+    Raises `UsageError` where the recipe quantizes activations, there are no statistics, and training chose no ranges.
     """
-    if recipe.needs_statistics and statistics is None:
+    trained = _trained(model, recipe)
+    if recipe.needs_statistics and statistics is None and not trained:
         raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
     plan = make_plan(model, recipe, supports, delegate)
-    ranges = _Ranges(plan, statistics)
+    ranges = _Ranges(plan, statistics, trained)
     for graph in model.graphs:
-        quantizer = WeightQuantizer(magnitudes)
+        quantizer = WeightQuantizer(magnitudes, rounding)
         decisions = {node: plan.decisions[node] for node in graph if node in plan.decisions}
         wanted = {node: item.activation for node, item in decisions.items() if item.activation is not None}
         chosen, scales, left = with_ranges(wanted, ranges)
@@ -59,18 +63,31 @@ def quantize_model(
         for node, decision in decisions.items():
             if decision.activation is None and decision.mode != "float":
                 storage.apply(node, decision)
+        merge_requantizations(graph)
         remove_dead(graph, [node for node in graph if not node.has_uses])
     plan.notes += set_boundary(model, recipe)
     return plan
 
 
-class _Ranges:
-    """Ranges of activations by the recipe of the operator that yields them."""
+def _trained(model: Model, recipe: Recipe) -> Trained:
+    """Ranges that training chose; weights become what it made of them."""
+    found: Trained = {}
+    for graph in model.graphs:
+        fold_trained_weights(graph)
+        if recipe.needs_statistics:
+            found.update(take_trained_ranges(graph))
+    return found
 
-    def __init__(self, plan: Plan, statistics: Statistics | None):
-        self._plan, self._statistics = plan, statistics
+
+class _Ranges:
+    """Ranges of activations: those that training chose, or by the recipe of the operator that yields them."""
+
+    def __init__(self, plan: Plan, statistics: Statistics | None, trained: Trained):
+        self._plan, self._statistics, self._trained = plan, statistics, trained
 
     def __call__(self, value: Value, scheme: Scheme) -> Range | None:
+        if value in self._trained:
+            return self._trained[value]
         if self._statistics is None:
             return None
         found = self._statistics.of(value)

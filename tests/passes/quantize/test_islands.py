@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from tflite_layers import DENSE, FC, build, operators, statistics
+from tflite_layers import DENSE, FC, NONE, build, operators, statistics
 
 from graphopt.ir.formats.tflite import tflite_bytes
 from graphopt.ir.model import Model
@@ -22,7 +22,6 @@ from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import Recipe, Rule
 from graphopt.runtimes.litert import LiteRTRuntime
 
-NONE = 'fused_activation_function = b"NONE"'
 WIDE = "float32[1, 64]"
 LAYER = f"""
 %w = tfl.CONSTANT() {{value = float32[64, 64] ~ 0.5}} : float32[64, 64]

@@ -17,6 +17,7 @@ from graphopt.passes.quantize.recipe import Recipe, preset
 from graphopt.passes.quantize.statistics import Statistics, TensorKey
 
 Ranges = dict[str, tuple[float, float]]
+NONE = 'fused_activation_function = b"NONE"'
 FC = (
     'weights_format = b"DEFAULT", keep_num_dims = false, asymmetric_quantize_inputs = false, '
     'fused_activation_function = b"NONE"'
