@@ -11,7 +11,7 @@ from graphopt.backends.tflite.adoption import adopt
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import COMPLEX, Legalize, LegalizeFirst
 from graphopt.backends.tflite.options import TFLiteOptions
-from graphopt.backends.tflite.passthrough import pass_through
+from graphopt.backends.tflite.passthrough import custom_notes, pass_through
 from graphopt.backends.tflite.signatures import join, signature_model
 from graphopt.backends.tflite.tables import drop_tables, fill_tables, hold_contents
 from graphopt.backends.tflite.variables import changing_variables, has_state, initialise, lower_handles, order_effects
@@ -25,7 +25,7 @@ PREPARE = (
     "strip-unused,sort{canonical=true},raise-control-flow,nest-cases,inline-functions{always=true},"
     "take-constant-branches,remove-nodes{dropout=true,assertions=true,defaults=true},"
     "remove-control-dependencies,infer-shapes,fold-constants,simplify,fold-batch-norms,merge-loop-variables,"
-    "specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},channels-last,merge-duplicates,"
+    "specialise-functions,plain-tensor-arrays{dynamic=true},plain-tensor-lists{dynamic=true},channels-last,merge-duplicates,"
     "strip-unused,remove-unused-functions"
 )
 UNROLL = "unroll-loops,"
@@ -76,7 +76,7 @@ class TFLiteBackend:
         adopt(joined)
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
-        return Lowered(joined, report), findings
+        return Lowered(joined, report, custom_notes(joined)), findings
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
         part.metadata = {}  # what a SavedModel keeps for being loaded, functions among it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from graphopt.backends.tflite.adoption import ADOPTED
 from graphopt.backends.tflite.custom import custom_options, described_attributes
 from graphopt.backends.tflite.flex import PREFIX, flex_options, is_flex_operator, refers_to_functions
@@ -14,6 +16,7 @@ from graphopt.ir.types import UNKNOWN_DTYPE
 from graphopt.ir.value import Node
 
 CUSTOM = "tfl.CUSTOM"
+REGISTERED = frozenset({"AudioSpectrogram", "Mfcc", "TFLite_Detection_PostProcess"})  # by LiteRT itself
 
 
 def leftover_nodes(graph: Graph) -> list[Node]:
@@ -36,6 +39,23 @@ def pass_through(model: Model, options: TFLiteOptions) -> None:
             else:
                 continue
             _make_custom(node, code, held)
+
+
+def custom_notes(model: Model) -> list[str]:
+    """What the application needs beside LiteRT's own kernels to run the model, in sentences."""
+    codes = Counter(node.attrs["custom_code"].decode() for graph in model.graphs for node in graph if node.op == CUSTOM)
+    flex = [f"{code} ({count})" for code, count in sorted(codes.items()) if code.startswith(PREFIX)]
+    custom = [
+        f"{code} ({count})"
+        for code, count in sorted(codes.items())
+        if not code.startswith(PREFIX) and code not in REGISTERED
+    ]
+    notes = []
+    if flex:
+        notes.append(f"the model needs TensorFlow's kernels (the Flex delegate): {', '.join(flex)}")
+    if custom:
+        notes.append(f"the application has to register kernels: {', '.join(custom)}")
+    return notes
 
 
 def _make_custom(node: Node, code: str, held: bytes) -> None:
