@@ -31,7 +31,17 @@ from graphopt.passes.control.array_webs import (
     ArrayWeb,
 )
 from graphopt.passes.control.call_sites import Site, remove_arguments, remove_results
-from graphopt.passes.control.plain_variables import Loops, become, become_zeros, retype_variable, small_constant
+from graphopt.passes.control.plain_variables import (
+    Loops,
+    become,
+    become_filled,
+    become_zeros,
+    dimension_of,
+    operand_with,
+    retype_variable,
+    sizes_of,
+    small_constant,
+)
 from graphopt.passes.frames import has_v1_control_flow
 from graphopt.passes.removal import drop_dangling_colocations, remove_dead
 
@@ -61,6 +71,8 @@ class PlainTensorArrays(Pass):
     `While` loops, whose functions change their signatures; functions that others run too are copied, unless they call
     functions or make resources themselves. An element that was not written counts as zeros.
 
+    With `dynamic`, number and shape of the elements may be known only when the model runs, as for `plain-tensor-lists`.
+
     Refuses an array that may grow, whose size or element shape is not known, which takes more than `max_bytes`, which
     has a gradient, or which something uses that is not a write, scatter, split, read, gather, concatenation, size or
     close of version 3; one that is read at a point from which more is written; and graphs with v1 control flow
@@ -68,6 +80,7 @@ class PlainTensorArrays(Pass):
     """
 
     max_bytes: int = 1 << 24
+    dynamic: bool = False
 
     def run(self, model: Model, context: PassContext) -> None:
         """Replace tensor arrays in all graphs."""
@@ -78,7 +91,7 @@ class PlainTensorArrays(Pass):
         changed: dict[Graph, None] = {}
         for maker in makers:
             web, separated = _followed(maker, loops)
-            type = web.problem or _type(web, self.max_bytes)
+            type = web.problem or _type(web, self.max_bytes, self.dynamic)
             is_allowed = not isinstance(type, str) and context.allows(self.name)
             if not is_allowed:
                 for node, before in reversed(separated):
@@ -106,7 +119,7 @@ def _followed(maker: Node, loops: Loops) -> tuple[ArrayWeb, list[tuple[Node, lis
 # Measuring -----------------------------------------------------------------------------------------------------
 
 
-def _type(web: ArrayWeb, most: int) -> TensorType | str:
+def _type(web: ArrayWeb, most: int, dynamic: bool) -> TensorType | str:
     """The type of the tensor that stands for an array, or why none does."""
     maker = web.maker
     dtype, count = maker.attrs.get("dtype"), known_scalar(maker.input(0))
@@ -114,23 +127,24 @@ def _type(web: ArrayWeb, most: int) -> TensorType | str:
         return f"its elements are {dtype}"
     if maker.attrs.get("dynamic_size"):
         return "it may grow"
-    if count is None or int(count) < 1:
+    if (count is None and not dynamic) or (count is not None and int(count) < 1):
         return "its number of elements is not known or zero"
     for node in (maker, *web.nodes, *web.identities):
         if node.graph is not None and has_v1_control_flow(node.graph):
             return "the graph has v1 control flow"
-    element = _element(web, int(count))
+    length = None if count is None else int(count)
+    element = _element(web, length, dynamic)
     if isinstance(element, str):
         return element
-    dims = (int(count), *(element.static or ()))
-    if math.prod(dims) * dtype.itemsize > most:
+    type = TensorType(dtype, Shape([length, *(element.dims or ())]))
+    static = type.shape.static
+    if static is not None and math.prod(static) * dtype.itemsize > most:
         return f"it takes more than {most} bytes"
-    type = TensorType(dtype, Shape(dims))
     return next((reason for node in web.nodes if (reason := _misfit(node, type))), type)
 
 
-def _element(web: ArrayWeb, count: int) -> Shape | str:
-    """The static shape of every element, or why there is none."""
+def _element(web: ArrayWeb, count: int | None, dynamic: bool) -> Shape | str:
+    """The shape of every element, static unless `dynamic`, or why there is none."""
     declared = web.maker.attrs.get("element_shape")
     element: Shape | None = declared if isinstance(declared, Shape) else UNKNOWN_SHAPE
     is_declared = element is not None and element.static is not None
@@ -139,15 +153,45 @@ def _element(web: ArrayWeb, count: int) -> Shape | str:
             written = _written(node, count)
             if isinstance(written, str):
                 return written
-            if not is_declared and written.static is None:
+            if not is_declared and written.static is None and not dynamic:
                 return f"the shape of what '{printable(node.name)}' writes is not known"
             element = None if element is None else element.merged(written)
     if element is None:
         return "elements of different shapes are written to it"
-    return element if element.static is not None else "the shape of its elements is not known"
+    if element.static is not None or (dynamic and _is_computable(web, element)):
+        return element
+    return "the shape of its elements is not known"
 
 
-def _written(node: Node, count: int) -> Shape | str:
+def _is_computable(web: ArrayWeb, element: Shape) -> bool:
+    """The array is written whole at once, or a loop's operand has every dimension that is no number."""
+    if element.dims is None:
+        return False
+    if _is_filled(web):
+        return True
+    sites = web.flow_variables.values()
+    return all(isinstance(dim, int) or operand_with(sites, web.maker, dim) is not None for dim in element.dims)
+
+
+def _is_filled(web: ArrayWeb) -> bool:
+    """The first thing that happens to the array is that all of it is written, so that nothing sees it empty."""
+    flow = web.maker.outputs[1]
+    first = [node for node in flow.users if node.op == SCATTER and _is_every(node.input(1), web.maker)]
+    return len(first) == 1 and flow.use_count == 1 and not flow.is_output
+
+
+def _is_every(indices: Value, maker: Node | None) -> bool:
+    """The indices are those of all elements of the array, in order: a range up to its size."""
+    node = indices.node
+    if node.op != "tf.Range" or known_scalar(node.input(0)) != 0 or known_scalar(node.input(2)) != 1:
+        return False
+    limit = node.input(1)
+    if maker is not None and limit is maker.input(0):
+        return True
+    return limit.node.op == SIZE and maker is not None and limit.node.input(0) is maker.outputs[0]
+
+
+def _written(node: Node, count: int | None) -> Shape | str:
     """The shape of the elements that `node` writes."""
     value = node.input(1 if node.op == SPLIT else 2)
     dims = value.shape.dims
@@ -156,7 +200,13 @@ def _written(node: Node, count: int) -> Shape | str:
     if node.op == SCATTER:
         return UNKNOWN_SHAPE if not dims else Shape(dims[1:])
     lengths = known_array(node.input(2), INDICES_BYTES)
-    if lengths is None or lengths.shape != (count,) or (lengths != lengths[0]).any() or int(lengths[0]) < 1:
+    if (
+        count is None
+        or lengths is None
+        or lengths.shape != (count,)
+        or (lengths != lengths[0]).any()
+        or int(lengths[0]) < 1
+    ):
         return f"the parts '{printable(node.name)}' writes are not known to be {count} of one length"
     if value.shape.static is None or not dims or dims[0] != count * int(lengths[0]):
         return f"the shape of what '{printable(node.name)}' splits is not known"
@@ -172,6 +222,8 @@ def _misfit(node: Node, type: TensorType) -> str | None:
     if node.op == GATHER and _contradicts(node.attrs.get("element_shape"), rows):
         return f"'{name}' expects elements of another shape"
     if node.op == CONCAT:
+        if type.shape.static is None:
+            return f"'{name}' concatenates elements of unknown size"
         if not rows.dims or len(node.outputs) != 2:
             return f"'{name}' concatenates scalars"
         if node.outputs[1].is_output:
@@ -191,6 +243,11 @@ def _contradicts(declared: object, shape: Shape) -> bool:
 def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
     """Turn an array into a tensor; returns the graphs that changed."""
     sites: dict[Node, tuple[Site, list[int]]] = {}
+    whole = [node for node in web.nodes if node.op in (SCATTER, GATHER) and _is_every(node.input(1), web.maker)]
+    sizes: list[Value] = []
+    if type.shape.static is None and not _is_filled(web):
+        flows = list(web.flow_variables.values())
+        sizes = [web.maker.input(0), *sizes_of(web.maker, (type.shape.dims or ())[1:], flows)]
     for (_, place), site in web.flow_variables.items():
         retype_variable(site, place, type)
     for (loop, place), site in web.handle_variables.items():
@@ -201,12 +258,22 @@ def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
     useless = [producer for node in web.nodes for producer in node.predecessors()]
     useless += web.maker.predecessors()
     for node in web.nodes:
-        _HANDLERS[node.op](node, type)
+        if node in whole and type.shape.static is None:
+            value = node.input(2)
+            become(node, IDENTITY, [value], {"T": type.dtype}, value.type if node.op == SCATTER else type)
+        else:
+            _HANDLERS[node.op](node, type)
         node.extras = None
     _drop_handles(sites, web.identities)
     flow = web.maker.outputs.pop()
     flow.replace_all_uses_with(web.maker.outputs[0])
-    become_zeros(web.maker, type)
+    if type.shape.static is not None:
+        become_zeros(web.maker, type)
+    elif sizes:
+        become_filled(web.maker, type, sizes)
+    else:  # all of it is written at once, so that nothing sees it empty
+        web.maker.op, web.maker.attrs = IDENTITY, {"T": INT32}
+        useless.append(web.maker)
     web.maker.extras = None
     for node in (*useless, *(node for node in web.nodes if node.op == "tf.NoOp")):
         if node.graph is not None:
@@ -295,6 +362,10 @@ def _concat(node: Node, type: TensorType) -> None:
 
 
 def _size(node: Node, type: TensorType) -> None:
+    if type.shape.static is None:
+        length = dimension_of(node, node.input(1), 0)
+        become(node, IDENTITY, [length], {"T": INT32}, TensorType(INT32, SCALAR))
+        return
     held = tensor(np.array((type.shape.static or (0,))[0], np.int32), INT32)
     become(node, CONSTANT, [], {"dtype": INT32, "value": held}, TensorType(INT32, SCALAR))
 

@@ -9,16 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.ir.dimensions import SymbolicDim
 from graphopt.ir.errors import printable
-from graphopt.ir.known import CONSTANT, hold, known_array
+from graphopt.ir.known import CONSTANT, known_array
 from graphopt.ir.model import ARGUMENT, Function, Model
 from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT32, SCALAR, DType, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.control.call_sites import Site
-from graphopt.passes.control.plain_variables import Loops, become, become_zeros, retype_variable, small_constant
+from graphopt.passes.control.plain_variables import (
+    Loops,
+    become,
+    become_filled,
+    become_zeros,
+    made_before,
+    operand_with,
+    retype_variable,
+    sizes_of,
+    small_constant,
+)
 from graphopt.passes.frames import has_v1_control_flow
 from graphopt.passes.removal import remove_dead
 
@@ -184,7 +193,7 @@ class _Web:
         length = None if count is None else int(count)
         if not self.dynamic and (length is None or not all(isinstance(dim, int) for dim in dims)):
             return unknown
-        if any(not isinstance(dim, int) and self._operand_with(node, dim) is None for dim in dims):
+        if any(not isinstance(dim, int) and operand_with(self.variables.values(), node, dim) is None for dim in dims):
             return unknown
         return TensorType(dtype, Shape([length, *dims]))
 
@@ -200,47 +209,24 @@ class _Web:
                 shape = shape if merged is None else merged
         return shape.dims
 
-    def _operand_with(self, node: Node, dim: Any) -> tuple[Value, int] | None:
-        """An operand of a loop that the list goes into, and which of its dimensions is `dim`, where that has a name."""
-        if not isinstance(dim, SymbolicDim):
-            return None
-        for site in self.variables.values():
-            for value in site.operands if site.node.graph is node.graph else ():
-                for axis, other in enumerate(value.shape.dims or ()):
-                    if other == dim and not value.dtype.is_handle and value.node.op not in (RESERVE, FROM_TENSOR):
-                        return value, axis
-        return None
-
     def replace(self) -> None:
         """Turn the lists into tensors."""
         makers = [node for node in self.nodes if node.op == RESERVE]
-        sizes = {} if self.type.shape.is_static else {node: self._sizes(node) for node in makers}
+        sizes = {}
+        if not self.type.shape.is_static:
+            sites = list(self.variables.values())
+            sizes = {n: [n.input(1), *sizes_of(n, self._element_dims(n) or (), sites)] for n in makers}
         for (_, place), site in self.variables.items():
             retype_variable(site, place, self.type)
         for node in self.nodes:
             producers = list(dict.fromkeys(node.predecessors()))
             if node in sizes:
-                fill = TensorType(INT32, Shape([len(self.type.shape.dims or ())]))
-                zero = _zero(node, self.type.dtype)
-                become(node, "tf.Fill", [_packed(node, sizes[node], fill), zero],
-                       {"T": self.type.dtype, "index_type": INT32}, self.type)  # fmt: skip
+                become_filled(node, self.type, sizes[node])
             else:
                 _READERS[node.op](node, self.type)
             node.extras = None
             if node.graph is not None:
                 remove_dead(node.graph, producers)
-
-    def _sizes(self, node: Node) -> list[Value]:
-        """Scalars that are the dimensions of the tensor in place of the list that `node` reserves."""
-        dims = self._element_dims(node) or ()
-        sizes = [node.input(1)]
-        for place, dim in enumerate(dims):
-            found = self._operand_with(node, dim)
-            if found is None:
-                sizes.append(small_constant(node, dim, f"size_{place}"))
-            else:
-                sizes.append(_dimension(node, *found, place))
-        return sizes
 
 
 # Operators -----------------------------------------------------------------------------------------------------
@@ -253,39 +239,7 @@ def _pass_on(node: Node, type: TensorType) -> None:
 def _reshaped(node: Node, value: Value, dims: list[int], name: str) -> Value:
     inputs = [value, small_constant(node, dims, f"{name}_shape")]
     attrs: dict[str, object] = {"T": value.dtype, "Tshape": INT32}
-    return _made_before(node, "tf.Reshape", inputs, attrs, value.type.with_shape(Shape(dims)), name)
-
-
-def _made_before(
-    node: Node, op: str, inputs: list[Value], attrs: dict[str, object], type: TensorType, name: str
-) -> Value:
-    assert node.graph is not None
-    made = node.graph.create_node(
-        op, inputs, attrs, name=f"{node.name}/{name}", types=[type], before=node, device=node.device,
-        origins=node.source_names,
-    )  # fmt: skip
-    return made.output
-
-
-def _dimension(node: Node, value: Value, axis: int, place: int) -> Value:
-    """Dimension `axis` of `value`, a scalar computed before `node`."""
-    rank = TensorType(INT32, Shape([value.shape.rank]))
-    shape = _made_before(node, "tf.Shape", [value], {"T": value.dtype, "out_type": INT32}, rank, f"shape_{place}")
-    inputs = [shape, small_constant(node, axis, f"axis_{place}"), small_constant(node, 0, f"zero_{place}")]
-    attrs: dict[str, object] = {"Tparams": INT32, "Tindices": INT32, "Taxis": INT32, "batch_dims": 0}
-    return _made_before(node, "tf.GatherV2", inputs, attrs, TensorType(INT32, SCALAR), f"size_{place}")
-
-
-def _packed(node: Node, scalars: list[Value], type: TensorType) -> Value:
-    return _made_before(node, "tf.Pack", scalars, {"T": INT32, "N": len(scalars), "axis": 0}, type, "dims")
-
-
-def _zero(node: Node, dtype: DType) -> Value:
-    """A zero of `dtype` before `node`."""
-    assert node.graph is not None
-    assert dtype.numpy is not None
-    zero = tensor(np.zeros((), dtype.numpy), dtype)
-    return hold(node.graph, zero, name=f"{node.name}/zero", before=node, origins=node.source_names)
+    return made_before(node, "tf.Reshape", inputs, attrs, value.type.with_shape(Shape(dims)), name)
 
 
 def _set_item(node: Node, type: TensorType) -> None:
@@ -296,7 +250,7 @@ def _set_item(node: Node, type: TensorType) -> None:
     else:
         made = type.with_shape(Shape([1, *(type.shape.dims or (None,))[1:]]))
         attrs: dict[str, object] = {"T": type.dtype, "Tdim": INT32}
-        row = _made_before(node, "tf.ExpandDims", [node.input(2), small_constant(node, 0, "axis")], attrs, made, "row")
+        row = made_before(node, "tf.ExpandDims", [node.input(2), small_constant(node, 0, "axis")], attrs, made, "row")
     inputs = [node.input(0), index, row]
     become(node, "tf.TensorScatterUpdate", inputs, {"T": type.dtype, "Tindices": INT32}, type)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
+from graphopt.ir.dimensions import SymbolicDim
 from graphopt.ir.formats.function_def import METADATA, FunctionExtras
 from graphopt.ir.known import CONSTANT, hold
 from graphopt.ir.model import Function, Model, callees
 from graphopt.ir.tensors import RepeatedTensor, tensor
-from graphopt.ir.types import TensorType
+from graphopt.ir.types import INT32, SCALAR, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.control.call_sites import Site, clone_function, reference_counts, site_of
 from graphopt.passes.control.lower_control_flow import LOOPS
@@ -135,3 +138,68 @@ def small_constant(node: Node, numbers: object, name: str) -> Value:
     assert node.graph is not None
     data = np.array(numbers, np.int32)
     return hold(node.graph, data, name=f"{node.name}/{name}", before=node, origins=node.source_names)
+
+
+# Sizes that are known when the model runs -------------------------------------------------------------------------
+
+
+def operand_with(sites: Iterable[Site], node: Node, dim: object) -> tuple[Value, int] | None:
+    """An operand of one of these loops, in the graph of `node`, and which of its dimensions is `dim`, which has a name.
+
+    None where there is none, and for a dimension that is a number or not known at all.
+    """
+    if not isinstance(dim, SymbolicDim):
+        return None
+    for site in sites:
+        for value in site.operands if site.node.graph is node.graph else ():
+            for axis, other in enumerate(value.shape.dims or ()):
+                if other == dim and not value.dtype.is_handle and value.node is not node:
+                    return value, axis
+    return None
+
+
+def sizes_of(node: Node, dims: Sequence[object], sites: Sequence[Site]) -> list[Value]:
+    """Scalars before `node` that are `dims`: constants, or dimensions of operands of the loops."""
+    sizes = []
+    for place, dim in enumerate(dims):
+        found = operand_with(sites, node, dim)
+        if found is None:
+            sizes.append(small_constant(node, dim, f"size_{place}"))
+        else:
+            sizes.append(dimension_of(node, *found, place))
+    return sizes
+
+
+def become_filled(node: Node, type: TensorType, sizes: list[Value]) -> None:
+    """Make `node` zeros of `type`, whose dimensions are the scalars `sizes`."""
+    assert node.graph is not None
+    assert type.dtype.numpy is not None
+    dims = made_before(
+        node, "tf.Pack", sizes, {"T": INT32, "N": len(sizes), "axis": 0}, TensorType(INT32, Shape([len(sizes)])), "dims"
+    )
+    zero = hold(
+        node.graph, tensor(np.zeros((), type.dtype.numpy), type.dtype), name=f"{node.name}/zero", before=node,
+        origins=node.source_names,
+    )  # fmt: skip
+    become(node, "tf.Fill", [dims, zero], {"T": type.dtype, "index_type": INT32}, type)
+
+
+def made_before(
+    node: Node, op: str, inputs: list[Value], attrs: dict[str, object], type: TensorType, name: str
+) -> Value:
+    """The output of a new operation before `node`, named after it."""
+    assert node.graph is not None
+    made = node.graph.create_node(
+        op, inputs, attrs, name=f"{node.name}/{name}", types=[type], before=node, device=node.device,
+        origins=node.source_names,
+    )  # fmt: skip
+    return made.output
+
+
+def dimension_of(node: Node, value: Value, axis: int, place: int = 0) -> Value:
+    """Dimension `axis` of `value`, a scalar computed before `node`."""
+    rank = TensorType(INT32, Shape([value.shape.rank]))
+    shape = made_before(node, "tf.Shape", [value], {"T": value.dtype, "out_type": INT32}, rank, f"shape_{place}")
+    inputs = [shape, small_constant(node, axis, f"axis_{place}"), small_constant(node, 0, f"zero_{place}")]
+    attrs: dict[str, object] = {"Tparams": INT32, "Tindices": INT32, "Taxis": INT32, "batch_dims": 0}
+    return made_before(node, "tf.GatherV2", inputs, attrs, TensorType(INT32, SCALAR), f"size_{place}")

@@ -299,3 +299,43 @@ def test_sizes_and_types(index: int, width: int, dtype: str) -> None:
 def test_models_without_arrays(model: Model) -> None:
     _, rewrites = check_on(model, NAME)
     assert rewrites == 0
+
+
+def unsized() -> str:
+    """A loop over as many rows as are fed, each of as many columns, that collects what it makes of them."""
+    text = LOOP.replace("%x: float32[2], %values: float32[3, 2]", "%x: float32[?], %values: float32[?, ?]")
+    text = text.replace("%s: float32[2]", "%s: float32[?]").replace(": float32[2]", "").replace(": float32[3, 2]", "")
+    text = text.replace(", float32[2])", ", float32[?])").replace(
+        "element_shape = shape[2]", "element_shape = shape[?]"
+    )
+    size = """
+  %one = tf.Const() {value = int32[] 1}
+  %zero = tf.Const() {value = int32[1] [0]}
+  %first = tf.Const() {value = int32[1] [1]}
+  %dims = tf.Shape(%values)
+  %count = tf.StridedSlice(%dims, %zero, %first, %first) {shrink_axis_mask = 1}
+  %all = tf.Range(%start, %count, %one)
+  %sums = tf.Sum(%values, %zero)
+"""
+    lines = [
+        line for line in text.splitlines() if not line.strip().startswith(("%all = tf.Const", "%count = tf.Const"))
+    ]
+    text = "\n".join(lines).replace("  %in = tf.TensorArrayV3", f"{size}  %in = tf.TensorArrayV3", 1)
+    text = text.replace("%out:1, %x)", "%out:1, %sums)").replace("%x: float32[?], %values", "%values")
+    return text.replace("%limit = tf.Const() {value = int32[] 3}", "%limit = tf.TensorArraySizeV3(%in, %rows)")
+
+
+@given(st.integers(1, 5), st.integers(1, 4))
+def test_sizes_that_are_known_when_the_model_runs(rows: int, columns: int) -> None:
+    source = parse_model(unsized())
+    model = source.clone()
+    refused = model.clone()
+    for _ in range(3):
+        run_pass(model, "infer-shapes")
+        run_pass(model, f"{NAME}{{dynamic=true}}")
+        run_pass(refused, "infer-shapes")
+        assert not run_pass(refused, NAME).rewrites
+    verify(model)
+    assert not arrays_left(model)
+    feeds = {"values": np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)}
+    assert_equivalent(source, model, feeds, runtime="reference", allow_flat=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from graphopt.ir.text import parse_model
 from graphopt.passes import run_pass
-from graphopt.testing import check_pass, models
+from graphopt.testing import assert_equivalent, check_pass, models
 
 NAME = "plain-tensor-lists"
 STRAIGHT = """
@@ -152,3 +152,54 @@ def test_models_without_lists(model) -> None:
 @pytest.mark.tensorflow
 def test_in_tensorflow() -> None:
     check_on(parse_model(LOOP), NAME, runtime="tensorflow")
+
+
+UNSIZED = """
+function @cond(%i: int32[], %l: variant[], %r: variant[], %s: float32[?], %n: int32[]) -> (%go) {
+  %go = tf.Less(%i, %n)
+}
+function @body(%i: int32[], %l: variant[], %r: variant[], %s: float32[?], %n: int32[]) -> (%next, %m, %r, %t, %n) {
+  %one = tf.Const() {value = int32[] 1}
+  %next = tf.AddV2(%i, %one)
+  %shape = tf.Const() {value = int32[1] [-1]}
+  %row = tf.TensorListGetItem(%r, %i, %shape) {element_dtype = float32}
+  %t = tf.AddV2(%s, %row)
+  %m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32}
+}
+graph @main(%values: float32[?, ?]) -> (%y) {
+  %zero = tf.Const() {value = int32[] 0}
+  %start = tf.Const() {value = int32[1] [0]}
+  %stop = tf.Const() {value = int32[1] [1]}
+  %shape = tf.Const() {value = int32[1] [-1]}
+  %dims = tf.Shape(%values)
+  %count = tf.StridedSlice(%dims, %start, %stop, %stop) {shrink_axis_mask = 1}
+  %sums = tf.Sum(%values, %start)
+  %given = tf.TensorListFromTensor(%values, %shape) {element_dtype = float32}
+  %made = tf.TensorListReserve(%shape, %count) {element_dtype = float32}
+  %loop = tf.While(%zero, %made, %given, %sums, %count) {cond = @cond, body = @body,
+    T = [int32, variant, variant, float32, int32]}
+  %stack = tf.TensorListStack(%loop:1, %shape) {element_dtype = float32}
+  %y = tf.Neg(%stack)
+}
+"""
+
+
+@given(st.integers(1, 5), st.integers(1, 4))
+def test_sizes_that_are_known_when_the_model_runs(rows: int, columns: int) -> None:
+    source = parse_model(UNSIZED)
+    model, refused = source.clone(), source.clone()
+    for _ in range(3):
+        run_pass(model, "infer-shapes")
+        run_pass(model, f"{NAME}{{dynamic=true}}")
+        run_pass(refused, "infer-shapes")
+        assert not run_pass(refused, NAME).rewrites
+    assert not any("TensorList" in node.op for graph in model.graphs for node in graph)
+    feeds = {"values": np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)}
+    assert_equivalent(source, model, feeds, runtime="reference", allow_flat=True)
+
+
+def test_elements_of_which_nothing_is_known_are_refused() -> None:
+    model = parse_model(UNSIZED.replace("%sums = tf.Sum(%values, %start)", "%sums = tf.Unique(%values)"))
+    run_pass(model, "infer-shapes")
+    report = run_pass(model, f"{NAME}{{dynamic=true}}")
+    assert "its number of elements or their shape is not known" in refusals(report)
