@@ -142,6 +142,8 @@ def _pass_on(
             if old.shape.rank is not None and new.shape != old.shape:
                 merged = new.shape.merged(old.shape)
                 new.type = new.type if merged is None else new.type.with_shape(merged)
+            if old._name is not None and new._name is None and new.node in fresh:
+                new.name = old.name  # a tensor's own name, which TFLite has, stays with what computes it now
             if not (kept and old.index == 0):
                 graph.replace_value(old, new)
     if kept and values[0] is not None:

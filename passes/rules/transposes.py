@@ -208,6 +208,7 @@ class _Region:
                 each.origins = tuple(each.source_names)
             self.graph.rename(node, self.graph.unique_name(f"{name}/permuted"))
             self.graph.rename(made.node, name)
+            made.name, value.name = value._name, None
 
     def _permuted_constant(self, value: Value, node: Node) -> Value:
         array = known_tensor(value)

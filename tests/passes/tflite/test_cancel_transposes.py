@@ -100,10 +100,11 @@ def test_a_region_with_several_ways_in_and_out(net: Net) -> None:
 
 def test_what_an_output_or_another_reader_sees_is_transposed(net: Net) -> None:
     text = net(
-        f"%a = TRANSPOSE(%x, %first) : {F}", f"%r = RELU(%a) : {F}", f"%t = TRANSPOSE(%r, %last) : {X}",
+        f"%a = TRANSPOSE(%x, %first) : {F}", f'%r = RELU(%a) : {F} as "r:0"', f"%t = TRANSPOSE(%r, %last) : {X}",
         f"%y = NEG(%t) : {X}", inputs=INPUTS, outputs=["y", "r"], constants=BOTH,
     )  # fmt: skip
     after = flipped(text, 1)
+    assert after.graph.outputs[1].name == "r:0"
     assert after.graph.node("r").op == "tfl.TRANSPOSE"
 
 

@@ -83,6 +83,13 @@ def test_a_reshape_that_leaves_channels_in_place_does_not_matter(net: Net) -> No
     check_pass(FuseBias(), before, after, runtime="litert")
 
 
+def test_a_tensor_keeps_its_own_name(net: Net) -> None:
+    text = net(CONV, combined("ADD") + ' as "sum:0"', constants=constants(k=BIAS))
+    model, _ = check_pass(FuseBias(), text, net(
+        RESULT + ' as "sum:0"', constants={"w": WEIGHTS, "b": 2 * BIAS}), runtime="litert")  # fmt: skip
+    assert model.graph.outputs[0].name == "sum:0"
+
+
 def refused(report: Any) -> str:
     return " ".join(entry["reason"] for entry in report.refusals)
 
