@@ -82,12 +82,18 @@ def contents(loaded: Any, detail: dict[str, Any]) -> Any:
 def input_tensors(loaded: Any, names: list[str]) -> dict[str, dict[str, Any]]:
     """Details of the input tensors by the names asked for: the signature's, the tensors' own, or in order."""
     details = loaded.get_input_details()
-    signatures = loaded.get_signature_list()
-    if len(signatures) == 1:
-        known = loaded.get_signature_runner().get_input_details()
+    signatures = list(loaded._get_full_signature_list().values())
+    if has_one_entry(loaded):
+        known = signatures[0]["inputs"]
         at = {detail["index"]: detail for detail in details}
-        return {name: at[known[name]["index"]] for name in names if name in known and known[name]["index"] in at}
+        return {name: at[known[name]] for name in names if name in known and known[name] in at}
     return _named(details, names)
+
+
+def has_one_entry(loaded: Any) -> bool:
+    """Whether all signatures, under whatever names, are one and the same."""
+    signatures = list(loaded._get_full_signature_list().values())
+    return bool(signatures) and all(signature == signatures[0] for signature in signatures)
 
 
 def fed(value: Any) -> Any:
