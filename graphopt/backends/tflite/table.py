@@ -48,6 +48,7 @@ FAMILIES = (
     "passing",
     "selection",
     "gathering",
+    "diagonals",
     "scattering",
     "reduction",
     "ordering",

@@ -17,6 +17,13 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 # Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26: off by no more than 1.5e-7.
 ERF_P = 0.3275911
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+# Lanczos, "A Precision Approximation of the Gamma Function" (1964), with nine terms.
+LANCZOS_G = 7
+LANCZOS = (
+    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
+    12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
+)  # fmt: skip
+HALF_LOG_OF_TWO_PI = 0.9189385332046727
 SOFTPLUS_LIMIT = 80.0  # whose exponential float32 holds
 
 
@@ -69,6 +76,22 @@ def _asinh(f: Terms, x: Value) -> Value:
     return f("Mul", f("Log", f("AddV2", size, f("Sqrt", f("AddV2", f("Square", size), 1)))), f("Sign", x))
 
 
+def _lgamma(f: Terms, x: Value) -> Value:
+    """Lanczos's approximation, and Euler's reflection for what is below one half."""
+    is_small = f("Less", x, 0.5)
+    z = f("SelectV2", is_small, f("Neg", x), f("Sub", x, 1))
+    total = f("AddV2", f("RealDiv", LANCZOS[1], f("AddV2", z, 1)), LANCZOS[0])
+    for place, factor in enumerate(LANCZOS[2:], 2):
+        total = f("AddV2", total, f("RealDiv", factor, f("AddV2", z, place)))
+    t = f("AddV2", z, LANCZOS_G + 0.5)
+    power = f("Mul", f("AddV2", z, 0.5), f("Log", t))
+    large = f("AddV2", f("Sub", power, t), f("AddV2", f("Log", total), HALF_LOG_OF_TWO_PI))
+    size = f("Abs", x)
+    part = f("Sub", size, f("Floor", size))
+    sine = f("Sin", f("Mul", f("Minimum", part, f("Sub", 1, part)), np.pi))
+    return f("SelectV2", is_small, f("Sub", f("Sub", float(np.log(np.pi)), f("Log", sine)), large), large)
+
+
 FORMULAS: dict[str, Callable[[Terms, Value], Value]] = {
     "tf.Softplus": _softplus,
     "tf.Softsign": lambda f, x: f("RealDiv", x, f("AddV2", f("Abs", x), 1)),
@@ -79,6 +102,7 @@ FORMULAS: dict[str, Callable[[Terms, Value], Value]] = {
     "tf.Inv": lambda f, x: f("RealDiv", 1, x),
     "tf.Erf": _erf,
     "tf.Erfc": lambda f, x: f("Sub", 1, _erf(f, x)),
+    "tf.Lgamma": _lgamma,
     "tf.Tan": lambda f, x: f("RealDiv", f("Sin", x), f("Cos", x)),
     "tf.Asin": lambda f, x: f("Atan2", x, f("Sqrt", f("Sub", 1, f("Square", x)))),
     "tf.Acos": lambda f, x: f("Atan2", f("Sqrt", f("Sub", 1, f("Square", x))), x),

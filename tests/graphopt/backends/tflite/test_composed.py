@@ -29,6 +29,12 @@ def test_functions_of_numbers_between_zero_and_one(op: str) -> None:
 
 
 @pytest.mark.tensorflow
+def test_logarithms_of_the_gamma_function() -> None:
+    data = [{"x": np.float32([-3.3, -1.5, -0.2, 0.1, 0.5, 1, 2, 3.7, 20, 90])}]
+    assert_lowers(text_model("%y = tf.Lgamma(%x)", "%x: float32[10]"), None, data=data, rtol=1e-5)
+
+
+@pytest.mark.tensorflow
 def test_small_numbers_keep_their_precision() -> None:
     data = [{"x": np.linspace(-1e-4, 1e-4, 10, dtype=np.float32)}]
     assert_lowers(text_model("%y = tf.Expm1(%x)", "%x: float32[10]"), None, data=data, rtol=1e-6)
