@@ -124,7 +124,9 @@ def run_savedmodel(entry: dict[str, Any], root: pathlib.Path, folder: pathlib.Pa
         example = b""
     arrays: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    for signature, function in loaded.signatures.items():
+    for signature in loaded.signatures:
+        fresh = tf.saved_model.load(str(path))  # an earlier signature may have trained the variables
+        function = fresh.signatures[signature]
         for size in SIZES:
             try:
                 feeds = seeded(function.structured_input_signature[1], size, example)
