@@ -7,7 +7,7 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
-from graphopt.backends.tflite.adoption import adopt
+from graphopt.backends.tflite.adoption import adopt, shorten_constants
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import COMPLEX, Legalize, LegalizeFirst
 from graphopt.backends.tflite.options import TFLiteOptions
@@ -76,6 +76,7 @@ class TFLiteBackend:
         adopt(joined)
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
+            shorten_constants(joined)
         return Lowered(joined, report, custom_notes(joined)), findings
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
