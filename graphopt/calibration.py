@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from graphopt.data_guard import DataGuard
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
@@ -17,11 +17,24 @@ from graphopt.sample_streams import Sample, stream_samples
 from graphopt.samples import signature_of, typed_inputs
 
 if TYPE_CHECKING:
-    from graphopt.runtimes.base import Runtime
-    from graphopt.runtimes.observation import Observer
+    from graphopt.ir.value import Value
+    from graphopt.runtimes.base import Array, Runtime
+    from graphopt.runtimes.observation import Observer, See
 
 _CONTROL = frozenset({"Enter", "Switch", "RefEnter", "RefSwitch"})  # of v1: TensorFlow shows nothing behind them
 Report = Callable[[int, int, str], None]
+
+
+class Watcher(Protocol):
+    """Somebody who wants to see what calibration sees."""
+
+    def sample(self, sample: Sample) -> None:
+        """What goes in comes next."""
+        ...
+
+    def see(self, value: Value, array: Array) -> None:
+        """A float tensor, which may be looked at only until this returns."""
+        ...
 
 
 def calibrate(
@@ -39,6 +52,7 @@ def calibrate(
     runtime: str | Runtime | None = None,
     check: bool = True,
     progress: Report | None = None,
+    watcher: Watcher | None = None,
 ) -> Statistics:
     """Run `model`, anything `load` takes, on `data` and return statistics of every float tensor it computes.
 
@@ -56,7 +70,7 @@ def calibrate(
 
     `runtime` is litert, tensorflow or reference; by default LiteRT for TFLite models, and for TensorFlow's TensorFlow
     where it is installed and sees all of the model. With `check` off, what is wrong with the samples is noted
-    instead of raised. Notes are in `Statistics.notes`.
+    instead of raised. `watcher` is shown each sample and each tensor. Notes are in `Statistics.notes`.
 
     Raises `UsageError` for data that do not fit the model, `CheckError` for samples that cannot be right, `RunError`
     where the model fails.
@@ -68,7 +82,7 @@ def calibrate(
     first = first_sample
     for name, part in _by_signature(loaded, data, signature).items():
         run = _Run(loaded, name, dict(states or {}), check, runtime)
-        first = run.gather(statistics, part, shard, first, reset, progress)
+        first = run.gather(statistics, part, shard, first, reset, progress, watcher)
     return statistics
 
 
@@ -100,7 +114,14 @@ class _Run:
         self._observer = observer_for(model, signature, runtime)
 
     def gather(
-        self, statistics: Statistics, data: Any, shard: tuple[int, int] | None, first: int, reset: bool, progress: Any
+        self,
+        statistics: Statistics,
+        data: Any,
+        shard: tuple[int, int] | None,
+        first: int,
+        reset: bool,
+        progress: Any,
+        watcher: Watcher | None,
     ) -> int:
         """Add what the samples show; the first has the number `first`. Returns the number for the next signature's."""
         stream = stream_samples(data, self._model, signature=self._signature, left_out=tuple(self._states))
@@ -109,6 +130,7 @@ class _Run:
         fetched = tuple(dict.fromkeys(self._states.values()))
         everything = tuple(signature_of(self._model, self._signature).outputs)
         number = first + start
+        see = statistics.observe if watcher is None else _both(statistics.observe, watcher.see)
         for sample in _between(stream.samples, start, end):
             if progress is not None:
                 progress(number - first - start, 0 if end is None else end - start, f"sample {number}")
@@ -116,10 +138,10 @@ class _Run:
             if reset:
                 self._observer.reset()
             statistics.begin_sample(number)
+            if watcher is not None:
+                watcher.sample(sample)
             is_suspect = self._guard.suspects_pixels
-            outputs = self._observer.run(
-                {**sample, **carried}, statistics.observe, everything if is_suspect else fetched
-            )
+            outputs = self._observer.run({**sample, **carried}, see, everything if is_suspect else fetched)
             if is_suspect:
                 self._guard.see_outputs(outputs)
             carried = {name: outputs[output] for name, output in self._states.items()}
@@ -128,6 +150,14 @@ class _Run:
             raise UsageError("the data hold no samples")
         statistics.notes += [*self._guard.finish(is_part=shard is not None), *self._observer.notes]
         return number if stream.length is None else first + stream.length
+
+
+def _both(first: See, second: See) -> See:
+    def see(value: Value, array: Array) -> None:
+        first(value, array)
+        second(value, array)
+
+    return see
 
 
 def _between(samples: Any, start: int, end: int | None) -> Iterator[Sample]:

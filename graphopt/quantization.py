@@ -18,19 +18,23 @@ from graphopt.passes.quantize.trained import has_trained_ranges
 
 if TYPE_CHECKING:
     from graphopt.samples import Samples
+    from graphopt.tuning.choosing import Chosen, Report
 
 PROFILES = ("litert", "micro", "integer")
 INTEGER = "integer"
+EFFORTS = ("fast", "default", "high")
 
 
 @dataclass
 class Quantized:
-    """A quantized model, what was decided for each operator, the statistics used, and notes for the user."""
+    """A quantized model, what was decided for each operator, the statistics gathered, notes for the user, and where
+    ways to quantize were tried, which were and how good they are."""
 
     model: Model
     plan: Plan
     statistics: Statistics | None = None
     notes: list[str] = field(default_factory=list)
+    chosen: Chosen | None = None
 
 
 def quantize(
@@ -42,8 +46,10 @@ def quantize(
     input_type: str | None = None,
     output_type: str | None = None,
     profile: str = "litert",
+    effort: str = "default",
     inputs: Names = None,
     outputs: Names = None,
+    progress: Report | None = None,
 ) -> Quantized:
     """Quantize a copy of the model that `source` holds, for LiteRT.
 
@@ -51,18 +57,31 @@ def quantize(
     `dynamic`, `weight-only`, `float16`), a `Recipe`, or the path of one. Modes that quantize activations ahead of time
     need `calibration`, statistics or a file of them, or `data` to gather them from: the path of an `.npz`, or samples.
     `input_type` and `output_type` (float32, int8, uint8, int16) overrule the recipe's. `profile` names the kernels
-    that the model must run on.
+    that the model must run on. `effort` says how hard to try for accuracy in int8, given data: `fast` takes the ranges
+    seen, `default` measures a few ways and takes the best, `high` many, which takes some fifty times as long.
 
     Raises `UsageError` for what is missing or unknown, `UnsupportedError` where the model cannot be lowered.
     """
     chosen = with_types(read_recipe(recipe), input_type, output_type)
-    supports = kernels_of(profile)
+    supports, delegate = kernels_of(profile), delegate_of(profile)
+    if effort not in EFFORTS:
+        raise UsageError(f"there is no effort '{printable(effort)}'; there are {', '.join(EFFORTS)}")
     model, notes = tflite_model(source, inputs, outputs)
-    statistics = _statistics(model, chosen, data, calibration)
-    plan = quantize_model(model, chosen, statistics, supports, delegate=delegate_of(profile))
+    if data is None or calibration is not None or not chosen.needs_statistics:
+        result = Quantized(model, Plan(), _statistics(model, chosen, calibration), notes)
+        result.plan = quantize_model(model, chosen, result.statistics, supports, delegate=delegate)
+    else:
+        from graphopt.tuning.flow import prepare
+
+        found = prepare(model, chosen, data, effort, supports, delegate, progress)
+        result = Quantized(found.model, Plan(), found.statistics, [*notes, *found.notes], found.chosen)
+        result.plan = quantize_model(
+            found.model, chosen, found.ranges, supports, delegate=delegate, rounding=found.rounding
+        )
     if profile == INTEGER:
-        _refuse_floats(plan)
-    return Quantized(model, plan, statistics, [*notes, *plan.notes])
+        _refuse_floats(result.plan)
+    result.notes += result.plan.notes
+    return result
 
 
 def plan_of(source: Any, recipe: Recipe | str | os.PathLike[str] = "int8", *, profile: str = "litert") -> Plan:
@@ -134,20 +153,14 @@ def _refuse_floats(plan: Plan) -> None:
         raise UnloweredError("the profile 'integer'", findings)
 
 
-def _statistics(model: Model, recipe: Recipe, data: Any, calibration: Any) -> Statistics | None:
+def _statistics(model: Model, recipe: Recipe, calibration: Any) -> Statistics | None:
+    """Statistics without samples: those given, or none where nothing needs any."""
     if isinstance(calibration, Statistics):
         return calibration
     if calibration is not None:
         from graphopt.passes.quantize.statistics_file import load_statistics
 
         return load_statistics(calibration)
-    if not recipe.needs_statistics:
+    if not recipe.needs_statistics or any(map(has_trained_ranges, model.graphs)):
         return None
-    if data is None:
-        if any(map(has_trained_ranges, model.graphs)):
-            return None
-        raise UsageError("the recipe quantizes activations ahead of time: give data, or statistics (calibrate)")
-    from graphopt.calibration import calibrate
-
-    methods = recipe.range_methods
-    return calibrate(model, data, method=methods[0] if methods else "minmax")
+    raise UsageError("the recipe quantizes activations ahead of time: give data, or statistics (calibrate)")

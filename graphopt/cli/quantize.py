@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graphopt.passes.quantize.plan import Plan
 
 SCHEMA = "graphopt/quantize/v1"
+EFFORTS = ("fast", "default", "high")
 TYPES = ("float32", "int8", "uint8", "int16")
 
 
@@ -42,6 +43,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     ranges = parser.add_mutually_exclusive_group()
     ranges.add_argument("--calibration", metavar="STATS", help="statistics that `graphopt calibrate` wrote")
     ranges.add_argument("--data", metavar="D", help="an .npz with samples to gather statistics from")
+    parser.add_argument(
+        "--effort", choices=EFFORTS, default="default", help="how many ways to quantize to int8 are tried"
+    )
     parser.add_argument("--input-type", choices=TYPES, help="what callers feed (default: float32)")
     parser.add_argument("--output-type", choices=TYPES, help="what callers fetch (default: float32)")
     parser.add_argument(
@@ -68,7 +72,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         progress(0, 0, "quantizing")
         quantized = quantize(
             options.model, recipe, data=options.data, calibration=options.calibration, input_type=options.input_type,
-            output_type=options.output_type, profile=options.profile, inputs=options.inputs, outputs=options.outputs,
+            output_type=options.output_type, profile=options.profile, effort=options.effort, inputs=options.inputs,
+            outputs=options.outputs, progress=progress,
         )  # fmt: skip
         progress(0, 0, "writing")
         size = write_model(quantized.model, options.output, options.force)

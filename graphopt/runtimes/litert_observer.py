@@ -178,7 +178,7 @@ class _Program:
             for place, (index, shape) in enumerate(zip(indices, shapes, strict=True)):
                 if place >= len(known) or shape != known[place]:
                     interpreter.resize_tensor_input(index, list(shape))
-            with nullcontext() if self._is_plain else _quiet():
+            with nullcontext() if self._is_plain else quiet():
                 interpreter.allocate_tensors()
             self._shapes = shapes
         for index, array in zip(indices, arrays, strict=True):
@@ -190,7 +190,7 @@ class _Program:
             module = import_interpreter()
             kinds = module.OpResolverType
             kind = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if self._is_plain else kinds.AUTO
-            with _quiet(), _source(self._pieces) as source:
+            with quiet(), readable_source(self._pieces) as source:
                 self._interpreter = module.Interpreter(
                     **source,
                     experimental_op_resolver_type=kind,
@@ -227,7 +227,7 @@ class _Program:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep off the terminal what LiteRT says when it makes its delegate; errors come as exceptions."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -241,7 +241,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _source(pieces: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def readable_source(pieces: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """A model as an argument of the interpreter: its bytes, or a file that is gone once it is mapped."""
     if sum(map(len, pieces)) < LARGE:
         yield {"model_content": b"".join(pieces)}

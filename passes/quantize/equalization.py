@@ -23,21 +23,24 @@ Array = np.ndarray[Any, Any]
 LIMIT = 64.0  # by which a channel is scaled at most
 
 
-def equalize(graph: Graph, statistics: Statistics, strength: float = 1.0) -> int:
-    """Scale channels of one graph in place, and `statistics` with them; returns how many channels were scaled.
+def equalize(graph: Graph, statistics: Statistics, strength: float = 1.0) -> dict[Value, Array]:
+    """Scale channels of one graph in place, and `statistics` with them; returns the factors of each tensor's channels.
 
     `strength` is the exponent of a channel's share of the range: 1 makes all ranges alike, 0 does nothing.
     """
     channels = Channels(graph)
     factors = _factors(channels, statistics, strength)
-    scaled = int((factors != 1.0).sum())
-    if not scaled:
-        return 0
+    if not (factors != 1.0).any():
+        return {}
     for node in list(graph):
         _scale(node, channels, factors)
+    found: dict[Value, Array] = {}
     for value, ids in channels.ids.items():
-        statistics.scale(value, np.where(ids < 0, 1.0, factors[ids]).astype(np.float32))
-    return scaled
+        scaled = np.where(ids < 0, 1.0, factors[ids]).astype(np.float32)
+        if (scaled != 1).any():
+            statistics.scale(value, scaled)
+            found[value] = scaled
+    return found
 
 
 def _factors(channels: Channels, statistics: Statistics, strength: float) -> Array:
@@ -63,9 +66,9 @@ def _scale(node: Node, channels: Channels, factors: Array) -> None:
         _scale_layer(node, channels, factors)
     elif node.op == "tfl.MUL" and (factor := channels.factor(node)) is not None:
         made = factor * _of(channels, factors, node.output) / _of(channels, factors, node.input(0))
-        _hold(node, 1, made.reshape(factor.shape))
+        hold(node, 1, made.reshape(factor.shape))
     elif node.op in ("tfl.ADD", "tfl.SUB") and (addend := channels.addend(node)) is not None:
-        _hold(node, 1, (addend * _of(channels, factors, node.output)).reshape(addend.shape))
+        hold(node, 1, (addend * _of(channels, factors, node.output)).reshape(addend.shape))
 
 
 def _scale_layer(node: Node, channels: Channels, factors: Array) -> None:
@@ -81,11 +84,11 @@ def _scale_layer(node: Node, channels: Channels, factors: Array) -> None:
         shape[outputs], wide = -1, [1] * weights.ndim
         wide[inputs % weights.ndim] = -1
         scaled = weights * made.reshape(shape) / read.reshape(wide)
-    _hold(node, place, scaled)
+    hold(node, place, scaled)
     if bias < node.input_count and node.inputs[bias] is not None:
         held = known_array(node.input(bias))
         assert held is not None
-        _hold(node, bias, held * made)
+        hold(node, bias, held * made)
 
 
 def _of(channels: Channels, factors: Array, value: Value) -> Array:
@@ -94,7 +97,7 @@ def _of(channels: Channels, factors: Array, value: Value) -> Array:
     return np.ones(1) if ids is None else np.where(ids < 0, 1.0, factors[ids])
 
 
-def _hold(node: Node, index: int, array: Array) -> None:
+def hold(node: Node, index: int, array: Array) -> None:
     """Read another constant, of the same name where nobody else reads the old one."""
     old = node.input(index).node
     graph = node.graph

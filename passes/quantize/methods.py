@@ -11,6 +11,7 @@ from graphopt.ir.errors import UsageError, printable
 MethodName = Literal["minmax", "ema", "percentile", "mse", "entropy"]
 METHODS: tuple[MethodName, ...] = ("minmax", "ema", "percentile", "mse", "entropy")
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Penalty = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Percentage = Annotated[float, msgspec.Meta(gt=0, le=100)]
 
 
@@ -18,14 +19,15 @@ class RangeMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """How to choose the range of a tensor of activations.
 
     `minmax` takes all that was seen; `ema` the moving average of each sample's range, with `decay`; `percentile` the
-    middle `percentile` percent of the elements; `mse` the range with the least squared error of quantization;
-    `entropy` the one whose quantized distribution diverges least from the real one. `graphopt.passes.quantize.ranges`
-    says each in full.
+    middle `percentile` percent of the elements; `mse` the range with the least squared error of quantization, errors of
+    clipping counting `clipping` times; `entropy` the one whose quantized distribution diverges least from the real one.
+    `graphopt.passes.quantize.ranges` says each in full.
     """
 
     name: MethodName = "minmax"
     decay: Decay = 0.95
     percentile: Percentage = 99.999
+    clipping: Penalty = 1.0
 
     @property
     def needs_histogram(self) -> bool:

@@ -54,7 +54,7 @@ def range_of(
     if method.name == "percentile":
         return _percentile(buckets, method.percentile)
     if method.name == "mse":
-        return Range(*least_squares(buckets, bits, symmetric))
+        return Range(*least_squares(buckets, bits, symmetric, method.clipping))
     return Range(*least_divergence(buckets, bits, symmetric))
 
 

@@ -27,11 +27,15 @@ Array = np.ndarray[Any, Any]
 RECENT = 1024  # samples whose ranges are kept; for a decay of 0.965 what is older weighs less than float64 can tell
 
 
+_MEAN_STEPS = 1 << 24  # to one, for sums of means
+_MEAN_LIMIT = float(1 << 38)  # of a mean of one sample in steps: 2**24 samples add up within int64
+
+
 class Collected(NamedTuple):
     """What is gathered besides minimum, maximum and counts, which cost next to nothing.
 
     `histogram` is what percentile, MSE and entropy ranges need, `recent` the range of each of the last 1,024 samples,
-    which moving averages need, `channels` the range of each channel, along the last axis.
+    which moving averages need, `channels` the range and the mean of each channel, along the last axis.
     """
 
     histogram: bool = False
@@ -66,13 +70,15 @@ class TensorStatistics:
 
     `minimum` and `maximum` are those of its `count` finite elements; inf and -inf without any.
     `channel_minimum` and `channel_maximum` are float32 arrays along the last axis; None where they were not asked
-    for, empty where the number of channels changed. `histogram` is int64[65536], or None. `recent` maps numbers of
-    samples to (minimum, maximum), or is None. `samples` counts the samples in which the tensor was computed.
+    for, empty where the number of channels changed. `channel_sum` (int64) is what `channel_mean` comes from: the sum
+    over all `observations` of each channel's mean, in steps of 2**-24, so that it adds up exactly. `histogram` is
+    int64[65536], or None. `recent` maps numbers of samples to (minimum, maximum), or is None. `samples` counts the
+    samples in which the tensor was computed.
     """
 
     __slots__ = (
-        "channel_maximum", "channel_minimum", "count", "histogram", "infinities", "last_sample", "maximum", "minimum",
-        "nans", "recent", "samples",
+        "channel_maximum", "channel_minimum", "channel_sum", "count", "histogram", "infinities", "last_sample",
+        "maximum", "minimum", "nans", "observations", "recent", "samples",
     )  # fmt: skip
 
     def __init__(self, collected: Collected = Collected()):  # noqa: B008, a tuple of constants
@@ -83,6 +89,8 @@ class TensorStatistics:
         self.recent: dict[int, tuple[float, float]] | None = {} if collected.recent else None
         self.channel_minimum: Array | None = None
         self.channel_maximum: Array | None = None
+        self.channel_sum: Array | None = None
+        self.observations = 0
 
     @property
     def is_empty(self) -> bool:
@@ -96,14 +104,24 @@ class TensorStatistics:
             return None
         return np.maximum(-self.channel_minimum, self.channel_maximum)
 
+    @property
+    def channel_mean(self) -> Array | None:
+        """The mean of each channel, float64; None where it is not known, as for one that held NaN or Inf."""
+        if self.channel_sum is None or not self.channel_sum.size or self.nans + self.infinities:
+            return None
+        return self.channel_sum * (1 / _MEAN_STEPS / self.observations)
+
     def observe(self, array: Array, sample: int, channels: bool = False) -> None:
         """Take in float values of sample number `sample`; a tensor within a loop is observed many times a sample."""
         values = np.asarray(array, np.float32)
         low, high = _extremes(self, values) if channels else _range(values)
         if not (np.isfinite(low) and np.isfinite(high)):
             low, high = self._leave_out(values, channels)
-        elif self.histogram is not None:
-            add_to_histogram(self.histogram, values)
+        else:
+            if self.histogram is not None:
+                add_to_histogram(self.histogram, values)
+            if channels and values.ndim and values.size:
+                self._sum(_fixed_means(values), 1)
         self.count += values.size
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         if sample != self.last_sample:
@@ -145,6 +163,16 @@ class TensorStatistics:
             self.channel_minimum = np.minimum(self.channel_minimum, minimum) + np.float32(0)
             self.channel_maximum = np.maximum(self.channel_maximum, maximum) + np.float32(0)
 
+    def _sum(self, sums: Array, observations: int) -> None:
+        """Take in means of channels."""
+        self.observations += observations
+        if self.channel_sum is None:
+            self.channel_sum = sums
+        elif self.channel_sum.shape != sums.shape:
+            self.channel_sum = np.zeros(0, np.int64)
+        else:
+            self.channel_sum = self.channel_sum + sums
+
     def merge(self, other: TensorStatistics, shift: int = 0) -> None:
         """Take in what `other` has seen; its samples are numbered `shift` higher."""
         self.count += other.count
@@ -163,6 +191,8 @@ class TensorStatistics:
             self.recent = {sample: both[sample] for sample in sorted(both)[-RECENT:]}
         if other.channel_minimum is not None and other.channel_maximum is not None:
             self._widen(other.channel_minimum, other.channel_maximum)
+        if other.channel_sum is not None:
+            self._sum(other.channel_sum, other.observations)
 
 
 class Statistics:
@@ -220,6 +250,8 @@ class Statistics:
             return
         found.channel_minimum, found.channel_maximum = found.channel_minimum * factors, found.channel_maximum * factors
         found.minimum, found.maximum = float(found.channel_minimum.min()), float(found.channel_maximum.max())
+        if found.channel_sum is not None and found.channel_sum.size == factors.size:
+            found.channel_sum = np.rint(found.channel_sum * factors).astype(np.int64)
         if (factors != 1).any():
             found.histogram = found.recent = None
 
@@ -295,3 +327,11 @@ def _extremes(found: TensorStatistics, values: Array) -> tuple[float, float]:
 def _by_channel(values: Array, pick: np.ufunc) -> Array:
     reduced: Array = pick.reduce(values.reshape(-1, values.shape[-1]), axis=0)
     return reduced
+
+
+def _fixed_means(values: Array) -> Array:
+    """The mean of each channel in whole steps."""
+    rows = values.reshape(-1, values.shape[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = np.add.reduce(rows, axis=0, dtype=np.float32).astype(np.float64) * (_MEAN_STEPS / rows.shape[0])
+    return np.rint(np.clip(np.nan_to_num(means), -_MEAN_LIMIT, _MEAN_LIMIT)).astype(np.int64)

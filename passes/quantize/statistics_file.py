@@ -26,6 +26,7 @@ from graphopt.passes.quantize.statistics import RECENT, Collected, Statistics, T
 
 SCHEMA = "graphopt.statistics/1"
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+_Sum = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
 _Kind = Literal["histogram", "recent", "channels"]
 
 
@@ -35,11 +36,13 @@ class _Recent(msgspec.Struct, forbid_unknown_fields=True):
     maximum: list[float]
 
 
-class _Channels(msgspec.Struct, forbid_unknown_fields=True):
-    """Ranges of channels; null for one without finite elements."""
+class _Channels(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Ranges of channels, null for one without finite elements; sums of their means over `observations`."""
 
     minimum: list[float | None]
     maximum: list[float | None]
+    sum: list[_Sum] | None = None
+    observations: _Count = 0
 
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -148,6 +151,8 @@ def _written(key: TensorKey, found: TensorStatistics) -> _Tensor:
     if found.channel_minimum is not None and found.channel_maximum is not None:
         sides = (found.channel_minimum, found.channel_maximum)
         tensor.channels = _Channels(*([x if math.isfinite(x) else None for x in side.tolist()] for side in sides))
+        if found.channel_sum is not None:
+            tensor.channels.sum, tensor.channels.observations = found.channel_sum.tolist(), found.observations
     return tensor
 
 
@@ -195,3 +200,5 @@ def _read_channels(channels: _Channels, found: TensorStatistics) -> None:
     if (np.abs(low[np.isfinite(low)]) > np.finfo(np.float32).max).any() or ((low > high) & np.isfinite(low)).any():
         raise ValueError("'channels' has ranges that are none")
     found.channel_minimum, found.channel_maximum = low.astype(np.float32), high.astype(np.float32)
+    if channels.sum is not None:
+        found.channel_sum, found.observations = np.array(channels.sum, np.int64), channels.observations

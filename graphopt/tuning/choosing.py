@@ -1,0 +1,302 @@
+"""Choosing how to quantize by measuring: a few ways that have proved good are tried, and the best is taken.
+
+No single method of choosing ranges, scaling channels or correcting biases is the best for every model; which is, can be
+measured in a fraction of a second each. Then, with effort `high`, ranges are chosen anew for one part of the model
+after another. What is measured is the noise of the outputs on the samples calibrated with; the order of trials is
+fixed, so the same model and samples give the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from graphopt.ir.model import Model
+from graphopt.ir.value import Value
+from graphopt.passes.quantize.arithmetic import quantize
+from graphopt.passes.quantize.correction import correct_biases
+from graphopt.passes.quantize.delegates import Delegate
+from graphopt.passes.quantize.equalization import equalize
+from graphopt.passes.quantize.histogram import BUCKETS, add_to_histogram
+from graphopt.passes.quantize.methods import RangeMethod
+from graphopt.passes.quantize.parameters import Parameters
+from graphopt.passes.quantize.plan import Plan, Supports, make_plan
+from graphopt.passes.quantize.quantize import quantize_model
+from graphopt.passes.quantize.ranges import range_of
+from graphopt.passes.quantize.recipe import Recipe
+from graphopt.passes.quantize.rounding import round_adaptively
+from graphopt.passes.quantize.statistics import Statistics, TensorKey, TensorStatistics, key_of
+from graphopt.tuning.measuring import Bench, Measured
+from graphopt.tuning.watching import Keeper
+
+Array = np.ndarray[Any, Any]
+Report = Callable[[int, int, str], None]
+MINMAX = RangeMethod("minmax")
+PERCENTILE = RangeMethod("percentile", percentile=99.999)
+MSE = RangeMethod("mse")
+
+
+class Way(NamedTuple):
+    """One way to quantize: the strength of equalization, whether biases are corrected, whether weights are rounded
+    adaptively, and the method for ranges."""
+
+    strength: float = 0.0
+    corrected: bool = False
+    rounded: bool = False
+    method: RangeMethod = MINMAX
+
+    def __str__(self) -> str:
+        parts = [_named(self.method)]
+        parts += [f"equalization {self.strength:g}"] * bool(self.strength)
+        parts += ["bias correction"] * self.corrected + ["adaptive rounding"] * self.rounded
+        return ", ".join(parts)
+
+
+class Chosen(NamedTuple):
+    """What was found best: a float model and statistics to quantize it with, and how good that is."""
+
+    model: Model
+    statistics: Statistics
+    rounding: Rounder
+    way: Way
+    measured: Measured
+    trials: list[tuple[Way, Measured]]
+
+
+def ways(effort: str) -> list[Way]:
+    """What is tried, the plain way first."""
+    tried = [
+        Way(), Way(0, True), Way(0, True, method=PERCENTILE), Way(0, True, method=MSE), Way(0, False, method=MSE),
+        Way(0.5, True), Way(0.5, True, method=MSE), Way(0.5, True, method=_mse(10)),
+    ]  # fmt: skip
+    if effort == "high":
+        methods = (MINMAX, _percentile(99.9999), PERCENTILE, _percentile(99.99), MSE, _mse(3), _mse(10), _mse(100))
+        tried += [Way(0, True, True, method) for method in methods]
+        tried += [Way(strength, True, True, method) for strength in (0.25, 0.5) for method in methods]
+    return tried
+
+
+def _mse(clipping: float) -> RangeMethod:
+    return RangeMethod("mse", clipping=clipping)
+
+
+def _percentile(percentile: float) -> RangeMethod:
+    return RangeMethod("percentile", percentile=percentile)
+
+
+def _named(method: RangeMethod) -> str:
+    if method.name == "percentile":
+        return f"percentile {method.percentile:g}"
+    return f"mse with clipping times {method.clipping:g}" if method.clipping != 1 else method.name
+
+
+class Chooser:
+    """Tries ways to quantize one float model. Neither `model` nor `statistics` change."""
+
+    def __init__(
+        self, model: Model, recipe: Recipe, statistics: Statistics, keeper: Keeper, bench: Bench, supports: Supports,
+        delegate: Delegate | None,
+    ):  # fmt: skip
+        self.bench = bench
+        self._recipe = msgspec.structs.replace(recipe, input_type="float32", output_type="float32")
+        self._statistics, self._keeper = statistics, keeper
+        self._supports, self._delegate = supports, delegate
+        self._wide = _wide(model, self._recipe, supports, delegate)
+        self._models: dict[tuple[float, bool, bool], tuple[Model, Rounder]] = {(0.0, False, False): (model, Rounder())}
+        self._scaled: dict[float, tuple[Statistics, dict[TensorKey, Array]]] = {0.0: (statistics, {})}
+        self._ranges: dict[tuple[float, RangeMethod, TensorKey], TensorStatistics | None] = {}
+
+    def choose(self, effort: str, progress: Report | None = None) -> Chosen:
+        """The best of the ways that go with `effort`."""
+        trials: list[tuple[Way, Measured]] = []
+        listed = ways(effort)
+        for place, way in enumerate(listed):
+            if progress is not None:
+                progress(place, len(listed), f"trying {way}")
+            trials.append((way, self.bench.measure(self.quantized(way, self.ranged(way))[0])))
+        way, measured = min(trials, key=lambda item: item[1].noise)
+        statistics = self.ranged(way)
+        if effort == "high":
+            statistics, measured = self._refine(way, statistics, measured, progress)
+        model, rounding = self._model(way)
+        return Chosen(model, statistics, rounding, way, measured, trials)
+
+    def quantized(self, way: Way, statistics: Statistics, recipe: Recipe | None = None) -> tuple[Model, Plan]:
+        """A quantized copy, floats at its borders; by another recipe if given."""
+        model, rounding = self._model(way)
+        copy = model.clone()
+        plan = quantize_model(
+            copy, recipe or self._recipe, statistics, self._supports, delegate=self._delegate, rounding=rounding
+        )
+        return copy, plan
+
+    # What a way needs -----------------------------------------------------------------------------------------
+
+    def _model(self, way: Way) -> tuple[Model, Rounder]:
+        key = (way.strength, way.corrected, way.rounded)
+        if key not in self._models:
+            source = self._models[0.0, False, False][0] if not way.strength else self._equalized(way.strength)
+            model, rounder = source.clone(), Rounder()
+            for graph in model.graphs:
+                statistics, factors = self._scaled[way.strength]
+                codes = round_adaptively(graph, statistics, self._rows(factors)) if way.rounded else {}
+                if way.corrected:
+                    correct_biases(graph, statistics, {node: found[1] for node, found in codes.items()})
+                for weights, found in codes.values():
+                    rounder.prescribe(weights, found)
+            self._models[key] = model, rounder
+        return self._models[key]
+
+    def _equalized(self, strength: float) -> Model:
+        key = (strength, False, False)
+        if key not in self._models:
+            model = self._models[0.0, False, False][0].clone()
+            statistics, factors = copied(self._statistics), {}
+            for graph in model.graphs:
+                for value, scaled in equalize(graph, statistics, strength).items():
+                    factors[key_of(value)] = scaled
+            self._models[key] = model, Rounder()
+            self._scaled[strength] = statistics, factors
+        return self._models[key][0]
+
+    def _rows(self, factors: dict[TensorKey, Array]) -> Callable[[Value], Array | None]:
+        """A few places of a tensor, all its channels, as equalization has left them."""
+
+        def rows(value: Value) -> Array | None:
+            key = key_of(value)
+            kept = self._keeper.rows.get(key)
+            if not kept or len({part.shape[1] for part in kept}) > 1:
+                return None
+            joined = np.concatenate(kept)
+            scaled = factors.get(key)
+            return joined if scaled is None else joined * scaled
+
+        return rows
+
+    # Ranges ---------------------------------------------------------------------------------------------------
+
+    def ranged(self, way: Way) -> Statistics:
+        """Statistics whose smallest and largest values are the ranges that the way's method chooses."""
+        self._model(way)
+        statistics, _ = self._scaled[way.strength]
+        result = Statistics(MINMAX)
+        result.spans = list(statistics.spans)
+        for key in statistics.tensors:
+            found = self._range(way.strength, way.method, key)
+            if found is not None:
+                result.tensors[key] = found
+        return result
+
+    def _range(self, strength: float, method: RangeMethod, key: TensorKey) -> TensorStatistics | None:
+        memory = (strength, method, key)
+        if memory not in self._ranges:
+            statistics, factors = self._scaled[strength]
+            self._ranges[memory] = self._found_range(statistics.tensors[key], factors.get(key), method, key)
+        return self._ranges[memory]
+
+    def _found_range(
+        self, known: TensorStatistics, factors: Array | None, method: RangeMethod, key: TensorKey
+    ) -> TensorStatistics | None:
+        if known.is_empty or not method.needs_histogram or key not in self._keeper.rows or key in self._wide:
+            return known
+        seen = TensorStatistics()
+        seen.histogram = np.zeros(BUCKETS, np.int64)
+        for rows in self._keeper.rows[key]:
+            fits = factors is None or factors.size == rows.shape[1]
+            add_to_histogram(seen.histogram, rows * factors if factors is not None and fits else rows)
+        seen.histogram *= self._keeper.shares[key]
+        for ends in (known.channel_minimum, known.channel_maximum):  # the few kept show nothing of the ends
+            if ends is not None:
+                add_to_histogram(seen.histogram, ends)
+        seen.count, seen.minimum, seen.maximum = int(seen.histogram.sum()), known.minimum, known.maximum
+        found = range_of(seen, method) if seen.count else None
+        if found is None:
+            return known
+        result = TensorStatistics()
+        result.count, result.samples = known.count, known.samples
+        result.minimum, result.maximum = found
+        return result
+
+    # Refining -------------------------------------------------------------------------------------------------
+
+    def _refine(
+        self, way: Way, statistics: Statistics, measured: Measured, progress: Report | None
+    ) -> tuple[Statistics, Measured]:
+        """Ranges by other methods, for one part of the model after another; kept where they make the noise less."""
+        parts = list(_parts(self._model(way)[0], PARTS))
+        others = [method for method in (MINMAX, PERCENTILE, MSE, _mse(10)) if method != way.method]
+        total = len(parts) * len(others)
+        for place, part in enumerate(parts):
+            for turn, method in enumerate(others):
+                if progress is not None:
+                    progress(place * len(others) + turn, total, f"trying {_named(method)} on part {place + 1}")
+                trial = Statistics(MINMAX)
+                trial.tensors = dict(statistics.tensors)
+                for key in part:
+                    found = self._range(way.strength, method, key) if key in trial.tensors else None
+                    if found is not None:
+                        trial.tensors[key] = found
+                result = self.bench.measure(self.quantized(way, trial)[0])
+                if result.noise < measured.noise:
+                    statistics, measured = trial, result
+        return statistics, measured
+
+
+def _wide(model: Model, recipe: Recipe, supports: Supports, delegate: Delegate | None) -> frozenset[TensorKey]:
+    """Tensors of 16 bits, whose ranges need no choosing."""
+    decisions = make_plan(model, recipe, supports, delegate).decisions.items()
+    return frozenset(
+        key_of(value) for node, decision in decisions if decision.compute == "int16" for value in node.outputs
+    )
+
+
+PARTS = 12  # that a model is divided into for refining
+
+
+def _parts(model: Model, count: int) -> Iterator[list[TensorKey]]:
+    """Tensors in the order they are computed, divided into parts."""
+    keys = [key_of(value) for graph in model.graphs for node in graph.topological_order() for value in node.outputs]
+    size = max(1, -(-len(keys) // count))
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
+
+
+class Rounder:
+    """Makes weights integers: once for each constant and scale, and as a search found where it did."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bytes], tuple[Array, Array]] = {}
+        self._found: dict[int, tuple[Array, Array]] = {}
+
+    def prescribe(self, weights: Array, codes: Array) -> None:
+        """`codes` are the integers for `weights`, with the scales that go with all of their range."""
+        self._found[_place(weights)] = weights, codes
+
+    def __call__(self, weights: Array, parameters: Parameters) -> Array:
+        found = self._found.get(_place(weights))
+        if found is not None and found[1].shape == weights.shape:
+            return found[1]
+        key = (_place(weights), parameters.scale.tobytes())
+        if key not in self._known:
+            self._known[key] = weights, quantize(weights, parameters)
+        return self._known[key][1]
+
+
+def _place(array: Array) -> int:
+    place: int = array.__array_interface__["data"][0]
+    return place
+
+
+def copied(statistics: Statistics) -> Statistics:
+    """Statistics that can be scaled without changing these."""
+    result = Statistics(statistics.method, statistics.collected)
+    result.spans = list(statistics.spans)
+    for key, found in statistics.tensors.items():
+        other = TensorStatistics()
+        for name in TensorStatistics.__slots__:
+            setattr(other, name, getattr(found, name))
+        result.tensors[key] = other
+    return result
