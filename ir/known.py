@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.ir.graph import Graph
-from graphopt.ir.tensors import ArrayTensor, Tensor, tensor
+from graphopt.ir.tensors import ArrayTensor, Tensor, contiguous, tensor
 from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Node, Value
 
@@ -97,7 +97,7 @@ def hold(
     """A value that is always `data`: a new constant of `graph`, put before `before`, in the dialect of that node."""
     held = data if isinstance(data, Tensor) else tensor(data)
     if isinstance(held, ArrayTensor) and not held.numpy().flags.c_contiguous:
-        held = ArrayTensor(np.asarray(held.numpy(), order="C"), held.dtype)
+        held = ArrayTensor(contiguous(held.numpy()), held.dtype)
     is_tflite = before.dialect == "tfl" if before is not None else _is_tflite(graph)
     node = graph.create_node(
         TFLITE_CONSTANT if is_tflite else CONSTANT,

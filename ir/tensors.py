@@ -18,6 +18,7 @@ from graphopt.ir.errors import ResourceError
 from graphopt.ir.types import INT8, STRING, UINT8, DType, dtype_of
 
 Buffer = Any  # bytes, memoryview or mmap
+BLOCK, BLOCKED_BYTES = 256, 1 << 18  # of a matrix that is transposed: rows and columns at once, and from which size
 EXPANSION_LIMIT = 1 << 31  # elements beyond which a compact tensor is not expanded by mistake
 
 
@@ -224,7 +225,19 @@ def tensor(values: Any, dtype: DType | None = None) -> Tensor:
         array = array.astype(dtype.numpy)
     if not array.dtype.isnative:  # elements are little-endian wherever their bytes are used
         array = array.astype(array.dtype.newbyteorder("="))
-    return ArrayTensor(np.asarray(array, order="C"), dtype)
+    return ArrayTensor(contiguous(array), dtype)
+
+
+def contiguous(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`array` in C order: itself, or a copy. A transposed matrix is copied in blocks that a cache holds."""
+    if array.ndim != 2 or array.flags.c_contiguous or not array.flags.f_contiguous or array.nbytes < BLOCKED_BYTES:
+        return np.asarray(array, order="C")
+    result = np.empty(array.shape, array.dtype)
+    for row in range(0, array.shape[0], BLOCK):
+        for column in range(0, array.shape[1], BLOCK):
+            rows, columns = slice(row, row + BLOCK), slice(column, column + BLOCK)
+            result[rows, columns] = array[rows, columns]
+    return result
 
 
 def _is_text(values: Any) -> bool:

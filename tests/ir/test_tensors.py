@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graphopt.ir import ArrayTensor, FileTensor, PackedTensor, RepeatedTensor, Tensor, tensor
 from graphopt.ir.errors import ResourceError
-from graphopt.ir.tensors import Mapping, pack, total_bytes
+from graphopt.ir.tensors import Mapping, contiguous, pack, total_bytes
 from graphopt.ir.types import BOOL, DTYPES, FLOAT32, FLOAT64, INT32, INT64, STRING, DType
 
 NARROW = [DTYPES[name] for name in ("int4", "uint4", "int2", "uint2", "float4_e2m1fn")]
@@ -152,3 +152,12 @@ def test_the_first_element_is_in_the_low_bits() -> None:
     mapped = PackedTensor(np.array([0xE1, 0x03], np.uint8), DTYPES["int4"], (3,))
     assert [int(item) for item in mapped.numpy()] == [1, -2, 3]
     assert pack(np.array([[1, 2], [3, 0]], DTYPES["uint2"].numpy).T, DTYPES["uint2"]).packed.numpy().tolist() == [0x2D]
+
+
+@pytest.mark.parametrize("shape", [(300, 520), (1024, 257), (3, 4), (4, 5, 6)])
+def test_contiguous_copies_are_exact(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    made = contiguous(array.T)
+    assert made.flags.c_contiguous
+    np.testing.assert_array_equal(made, array.T)
+    assert contiguous(array) is array

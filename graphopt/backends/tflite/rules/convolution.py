@@ -10,6 +10,7 @@ from graphopt.backends.legalization import Array, Lowering, shaped
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape, transpose
 from graphopt.backends.tflite.rules.windows import Window, as_before, as_float32, check_float, unexplicit, window
 from graphopt.backends.tflite.table import RULES
+from graphopt.ir.tensors import contiguous
 from graphopt.ir.types import FLOAT32
 from graphopt.ir.value import Value
 
@@ -79,7 +80,11 @@ def _weights(op: Lowering, order: tuple[int, ...]) -> Value:
     held = constant_kernel(op, 1)
     if held is None:
         return transpose(op, as_float32(op, op.input(1)), order, "weights")
-    return op.constant(held.transpose(order), name=op.input(1).node.name)
+    name = op.input(1).node.name
+    if order == (3, 0, 1, 2):  # one matrix transposed
+        turned = contiguous(held.reshape(-1, held.shape[3]).T)
+        return op.constant(turned.reshape(held.shape[3], *held.shape[:3]), name=name)
+    return op.constant(held.transpose(order), name=name)
 
 
 def constant_kernel(op: Lowering, index: int) -> Array | None:

@@ -31,7 +31,7 @@ FORMS = {
     "...ij,...jk->...ik": (("2, 3, 4", "2, 4, 5"), ["BATCH_MATMUL"]),
     # no matrices
     "ij,ij->ij": (("3, 4", "3, 4"), ["MUL"]),
-    "i,j->ij": (("3", "4"), ["RESHAPE", "RESHAPE", "MUL"]),
+    "i,j->ij": (("3", "4"), ["RESHAPE", "MUL"]),
     "ij->ji": (("3, 4",), ["TRANSPOSE"]),
     "ij->i": (("3, 4",), ["SUM"]),
     "ii->i": (("4, 4",), ["RESHAPE", "STRIDED_SLICE"]),
