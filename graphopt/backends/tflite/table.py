@@ -30,6 +30,7 @@ FAMILIES = (
     "fake_quantization",
     "elementwise",
     "composed",
+    "bits",
     "convolution",
     "transposed_convolution",
     "pooling",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.broadcasting import stretched
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape
-from graphopt.backends.tflite.rules.kernels import compute, narrowed, scalar, step
+from graphopt.backends.tflite.rules.kernels import compute, narrowed, step
 from graphopt.backends.tflite.table import RULES
-from graphopt.ir.known import known_array
 from graphopt.ir.types import INT64, STRING, TensorType
 from graphopt.ir.value import Value
 
@@ -140,33 +137,3 @@ def cast_elements(op: Lowering) -> Value:
 def bitcast(op: Lowering) -> Value:
     """The same bits as another element type."""
     return op.input(0) if op.input(0).dtype is op.type.dtype else compute(op, "BITCAST", op.input(0), wider={})
-
-
-@RULES.legalize("tf.LeftShift")
-def left_shift(op: Lowering) -> Value:
-    """A shift by a known number of places is a product with a power of two."""
-    places = op.constant_input(1, "the number of places")
-    bits = op.type.dtype.bits
-    if places.size and (places.min() < 0 or places.max() >= bits):
-        op.refuse("it shifts by more places than there are")
-    factors = np.left_shift(np.ones_like(places), places)
-    return step(op, "Mul", op.input(0), op.constant(factors, name=f"{op.node.name}/factor"))
-
-
-@RULES.legalize("tf.BitwiseAnd")
-def low_bits(op: Lowering) -> Value:
-    """The lowest bits of a number are what is left of a division."""
-    for value, mask in ((op.input(0), known_array(op.input(1))), (op.input(1), known_array(op.input(0)))):
-        if mask is not None and mask.size == 1:
-            number = int(mask.reshape(())) + 1
-            if number > 0 and number & (number - 1) == 0 and number.bit_length() < op.type.dtype.bits:
-                return step(op, "FloorMod", value, scalar(op, number, value))
-    op.refuse("LiteRT has no bitwise and, but for masks of the lowest bits")
-
-
-@RULES.legalize("tf.Invert")
-def inverted_bits(op: Lowering) -> Value:
-    """All bits the other way round: the distance from the number that has all of them."""
-    dtype = op.type.dtype
-    ones = -1 if dtype.kind == "int" else (1 << dtype.bits) - 1
-    return step(op, "Sub", scalar(op, ones, op.input(0)), op.input(0))

@@ -130,16 +130,16 @@ def _shifted(op: Lowering, value: Value, axis: int, places: int, backwards: bool
 
 @RULES.legalize("tf.Bincount", "tf.DenseBincount")
 def bin_count(op: Lowering) -> Value:
-    """How often each number below a constant size occurs, or the sum of its weights: columns of a one-hot matrix."""
+    """How often each number below a constant size occurs, whether it does, or the sum of its weights, in each row:
+    columns of one-hot matrices."""
     numbers, _, weights = op.inputs
     rank, dtype = op.rank(numbers), op.type.dtype.numpy
-    if dtype is None or op.attr("binary_output") or (rank > 1 and op.node.op == "tf.DenseBincount"):
-        op.refuse("it counts rows by themselves, or whether a number occurs")
     size = op.integers(int(op.constant_input(1, "the number of bins").reshape(())), name=f"{op.node.name}/bins")
     on, off = (op.constant(np.asarray(number, dtype), name=f"{op.node.name}/{number}") for number in (1, 0))
     hot = step(op, "OneHot", numbers, size, on, off, axis=-1)
-    if weights.shape.size != 0:
+    if weights.shape.size != 0 and not op.attr("binary_output"):
         last = op.integers(-1, name=f"{op.node.name}/last")
         hot = step(op, "Mul", hot, step(op, "ExpandDims", weights, last))
-    axes = op.integers(list(range(rank)), name=f"{op.node.name}/axes")
-    return step(op, "Sum", hot, axes, keep_dims=False)
+    counted = range(rank) if op.node.op == "tf.Bincount" else range(max(rank - 1, 0), rank)
+    axes = op.integers(list(counted), name=f"{op.node.name}/axes")
+    return step(op, "Max" if op.attr("binary_output") else "Sum", hot, axes, keep_dims=False)

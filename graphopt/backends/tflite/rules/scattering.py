@@ -46,6 +46,12 @@ def scatter_into(op: Lowering) -> Value:
     return step(op, "SelectV2", is_updated, _scattered(op, updates), op.input(0))
 
 
+@RULES.legalize("tf.XlaDynamicUpdateSlice")
+def update_slice(op: Lowering) -> Value:
+    """A box of a tensor replaced, moved inside where it would reach beyond."""
+    return move(op, "DYNAMIC_UPDATE_SLICE", op.input(0), op.input(1), as_int32(op, op.input(2)))
+
+
 @RULES.legalize("tf.SparseToDense")
 def sparse_to_dense(op: Lowering) -> Value:
     """Values at the places that indices name, and a default elsewhere."""

@@ -54,8 +54,6 @@ def test_half_precision_is_computed_in_float32_where_there_is_no_kernel(op: str)
         ("int32", "Relu6", ["MAXIMUM", "MINIMUM"]),
         ("int32", "Square", ["MUL"]),
         ("int64", "Sign", ["GREATER", "LESS", "CAST", "CAST", "SUB"]),
-        ("int32", "Invert", ["SUB"]),
-        ("uint8", "Invert", ["CAST", "SUB", "CAST"]),
     ],
 )
 def test_integers(dtype: str, op: str, expected: list[str]) -> None:
@@ -111,17 +109,6 @@ def test_logic(op: str, kernel: str) -> None:
     body = f"%b = tf.Less(%x, %z)\n%c = tf.Greater(%x, %w)\n%d = tf.{op}(%b, %c)\n%y = tf.LogicalNot(%d)"
     model = text_model(body, "%x: float32[?, 3], %z: float32[3], %w: float32[3]")
     assert_lowers(model, ["LESS", "GREATER", kernel, "LOGICAL_NOT"], reference="reference")
-
-
-def test_bits() -> None:
-    inputs = "%a: int32[2, 3], %b: int32[2, 3]"
-    assert_lowers(text_model("%y = tf.BitwiseXor(%a, %b)", inputs), ["BITWISE_XOR"], reference="reference")
-    shift = [{"a": np.array([[8, -9, 100]] * 2, np.int32), "b": np.array([[1, 2, 3]] * 2, np.int32)}]
-    assert_lowers(text_model("%y = tf.RightShift(%a, %b)", inputs), ["RIGHT_SHIFT"], data=shift, reference="reference")
-    low = "%m = tf.Const() {value = int32[] 15}\n%y = tf.BitwiseAnd(%a, %m)"
-    assert_lowers(text_model(low, "%a: int32[2, 3]"), ["FLOOR_MOD"], reference="reference")
-    with pytest.raises(UnloweredError, match="bitwise and"):
-        assert_lowers(text_model("%y = tf.BitwiseAnd(%a, %b)", inputs))
 
 
 def test_biases() -> None:

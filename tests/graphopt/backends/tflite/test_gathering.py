@@ -125,3 +125,11 @@ def test_places(dtype: str, dims: str) -> None:
     assert_lowers(
         text_model("%y = tf.Where(%x)", f"%x: {dtype}{dims}"), None, data=[{"x": values}], reference="reference"
     )
+
+
+@pytest.mark.tensorflow
+def test_a_box_replaced() -> None:
+    data = [{"x": np.zeros((4, 3), np.float32), "u": np.ones((1, 3), np.float32), "i": np.int32([2, 0])}]
+    inputs = "%x: float32[?, 3], %u: float32[1, 3], %i: int32[2]"
+    model = text_model("%y = tf.XlaDynamicUpdateSlice(%x, %u, %i)", inputs)
+    assert_lowers(model, ["DYNAMIC_UPDATE_SLICE"], data=data, reference=None)

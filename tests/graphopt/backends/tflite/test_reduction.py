@@ -108,3 +108,12 @@ def test_counts() -> None:
     data[0]["w"] = np.arange(6, dtype=np.float32)
     model = text_model(body, "%x: int32[6], %w: float32[6]")
     assert_lowers(model, ["ONE_HOT", "RESHAPE", "MUL", "SUM"], data=data, reference="reference")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("binary", "kernel"), [("true", "REDUCE_MAX"), ("false", "SUM")])
+def test_counts_in_rows(binary: str, kernel: str) -> None:
+    body = "%n = tf.Const() {value = int32[] 4}\n%w = tf.Const() {value = float32[0] []}\n"
+    body += f"%y = tf.DenseBincount(%x, %n, %w) {{binary_output = {binary}}}"
+    data = [{"x": np.int32([[0, 3, 3], [1, 7, 3]])}]
+    assert_lowers(text_model(body, "%x: int32[?, 3]"), ["ONE_HOT", kernel], data=data)
