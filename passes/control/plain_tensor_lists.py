@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.ir.errors import printable
-from graphopt.ir.known import CONSTANT, known_array
+from graphopt.ir.known import CONSTANT, known_array, known_scalar
 from graphopt.ir.model import ARGUMENT, Function, Model
 from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT32, SCALAR, DType, Shape, TensorType
@@ -22,6 +22,7 @@ from graphopt.passes.control.plain_variables import (
     become,
     become_filled,
     become_zeros,
+    dimension_of,
     made_before,
     operand_with,
     retype_variable,
@@ -32,7 +33,10 @@ from graphopt.passes.frames import has_v1_control_flow
 from graphopt.passes.removal import remove_dead
 
 RESERVE, FROM_TENSOR, IDENTITY = "tf.TensorListReserve", "tf.TensorListFromTensor", "tf.Identity"
-SET_ITEM = "tf.TensorListSetItem"
+SET_ITEM, PUSH, EMPTY = "tf.TensorListSetItem", "tf.TensorListPushBack", "tf.EmptyTensorList"
+MAKERS = frozenset({RESERVE, FROM_TENSOR, EMPTY})
+STEPS = frozenset({SET_ITEM, PUSH, IDENTITY})  # whose result is the list in another state
+RESIZES = "resize_if_index_out_of_bounds"
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class PlainTensorLists(Pass):
 
     With `dynamic`, number and shape of the elements may be known only when the model runs, as they are where the batch
     is not known: `infer-shapes` must have found that a dimension is one of an operand of the loop (which it does once
-    the inputs' unknown dimensions have names), and the tensor is made by `Fill`.
+    the inputs' unknown dimensions have names), and the tensor is made by `Fill`. Then lists may grow as well, by one
+    element at a time: the tensor is concatenated with the new one. One that starts empty has a row of zeros before its
+    first element, as runtimes do not let an empty tensor grow in a loop.
 
     Refuses a list whose size or element shape is not known, which grows or shrinks, which takes more than `max_bytes`,
     or which something reads that is not named here; loops whose functions others run too (`specialise-functions` or
@@ -74,7 +80,7 @@ class PlainTensorLists(Pass):
         done: dict[Value, None] = {}
         for graph in model.graphs:
             for node in graph:
-                if node.op not in (RESERVE, FROM_TENSOR) or node.output in done:
+                if node.op not in MAKERS or node.output in done:
                     continue
                 web = _Web(node.output, loops, self.dynamic)
                 done.update(web.values)
@@ -95,6 +101,7 @@ class _Web:
         self.nodes: dict[Node, None] = {}
         self.variables: dict[tuple[Node, int], Site] = {}
         self.problem: str | None = None
+        self.grows = self.is_empty = False
         self.type = TensorType(start.dtype, Shape(None))
         pending = [start]
         while pending and self.problem is None:
@@ -109,9 +116,9 @@ class _Web:
 
     def _producer(self, value: Value) -> list[Value]:
         node = value.node
-        if node.op in (RESERVE, FROM_TENSOR):
+        if node.op in MAKERS:
             self.nodes[node] = None
-        elif node.op in (SET_ITEM, IDENTITY):
+        elif node.op in STEPS:
             return [node.input(0)]
         elif node in self.loops.by_node:
             return self._variable(self.loops.by_node[node], value.index)
@@ -124,7 +131,7 @@ class _Web:
             return self._variable(self.loops.by_node[node], place)
         if (node.op in _READERS and place == 0) or node.op == IDENTITY:
             self.nodes[node] = None
-            return [node.outputs[0]] if node.op in (SET_ITEM, IDENTITY) else []
+            return [node.outputs[0]] if node.op in STEPS else []
         self.problem = f"'{printable(node.name)}' ({node.op_type}) reads it"
         return []
 
@@ -149,17 +156,23 @@ class _Web:
         for node in self.nodes:
             if node.graph is not None and has_v1_control_flow(node.graph):
                 return "the graph has v1 control flow"
-            if node.op == SET_ITEM and node.attrs.get("resize_if_index_out_of_bounds"):
-                return f"'{printable(node.name)}' may make it longer"
-            if node.op in (RESERVE, FROM_TENSOR):
+            if self._may_grow(node):
+                if not self.dynamic or (node.op == SET_ITEM and not self._appends(node)):
+                    return f"'{printable(node.name)}' may make it longer"
+                self.grows = True
+        for node in self.nodes:
+            if node.op in MAKERS:
                 type = self._made(node)
                 if isinstance(type, str):
                     return type
-                if found is not None and (found.dtype is not type.dtype or found.shape != type.shape):
+                if found is not None and (found.dtype is not type.dtype or not self._alike(found, type)):
                     return "it takes the place of a list of another size or type"
                 found = type
         if found is None:
             return "nothing says how large it is"
+        if self.grows:
+            self.is_empty = all(_starts_empty(node) for node in self.nodes if node.op in MAKERS)
+            found = found.with_shape(Shape([None, *(found.shape.dims or (None,))[1:]]))
         self.type = found
         return self._unfit(found, most)
 
@@ -173,8 +186,6 @@ class _Web:
             count = node.attrs.get("num_elements", -1)
             if node.op == "tf.TensorListStack" and count not in (-1, length):
                 return f"'{printable(node.name)}' expects {count} elements"
-            if node.op == "tf.TensorListLength" and not isinstance(length, int):
-                return "its length is asked for, and not known"
         return None
 
     def _made(self, node: Node) -> TensorType | str:
@@ -187,8 +198,9 @@ class _Web:
             shape = node.input(0).shape
             fits = bool(shape.dims) if self.dynamic else bool(shape.static)
             return TensorType(dtype, shape) if fits else unknown
-        dims, count = self._element_dims(node), known_array(node.input(1))
-        if dims is None or (count is not None and (count.size != 1 or int(count) < 1)):
+        dims = self._element_dims(node)
+        count = np.zeros((), np.int32) if node.op == EMPTY else known_array(node.input(1))
+        if dims is None or (count is not None and (count.size != 1 or int(count) < (0 if self.grows else 1))):
             return unknown
         length = None if count is None else int(count)
         if not self.dynamic and (length is None or not all(isinstance(dim, int) for dim in dims)):
@@ -205,21 +217,57 @@ class _Web:
             shape = Shape([int(dim) if dim >= 0 else None for dim in stated])
         if self.dynamic and not shape.is_static:
             for other in self.nodes:
-                merged = shape.merged(other.input(2).shape) if other.op == SET_ITEM else None
+                merged = shape.merged(other.input(_ELEMENT[other.op]).shape) if other.op in _ELEMENT else None
                 shape = shape if merged is None else merged
         return shape.dims
 
+    def _alike(self, one: TensorType, other: TensorType) -> bool:
+        """Of the same shape, the number of elements aside where that changes."""
+        return one.shape == other.shape or (self.grows and (one.shape.dims or ())[1:] == (other.shape.dims or ())[1:])
+
+    def _count(self, node: Node) -> Value:
+        """How many rows the tensor has when the list is made."""
+        if self.is_empty:
+            return small_constant(node, 1, "count")
+        return small_constant(node, 0, "count") if node.op == EMPTY else node.input(1)
+
+    def _may_grow(self, node: Node) -> bool:
+        return node.op == PUSH or (node.op == SET_ITEM and bool(node.attrs.get(RESIZES)))
+
+    def _appends(self, node: Node) -> bool:
+        """The element is put behind the last: at the place that is the number of elements so far."""
+        before, index = _without_identities(node.input(0)), _without_identities(node.input(1))
+        place = known_scalar(index)
+        if place is not None:
+            known = known_scalar(before.node.input(1)) if before.node.op in (RESERVE, SET_ITEM) else None
+            return known is not None and place == known + (before.node.op == SET_ITEM)
+        body = node.graph
+        site = self.loops.by_function.get(body) if isinstance(body, Function) else None
+        if site is None or body is not site.functions[1] or not (before.is_input and index.is_input):
+            return False
+        lists, counter = body.inputs.index(before), body.inputs.index(index)
+        next_ = _without_identities(body.outputs[counter])
+        counts = next_.node.op in ("tf.Add", "tf.AddV2") and not next_.is_input
+        terms = [_without_identities(value) for value in next_.node.inputs if value is not None] if counts else []
+        one = [known_scalar(value) for value in terms if value is not index] == [1]
+        start = _without_identities(site.operands[lists]).node
+        length = known_scalar(start.input(1)) if start.op == RESERVE else None
+        same = _without_identities(body.outputs[lists]) is node.output
+        return one and same and length is not None and length == known_scalar(site.operands[counter])
+
     def replace(self) -> None:
         """Turn the lists into tensors."""
-        makers = [node for node in self.nodes if node.op == RESERVE]
+        makers = [node for node in self.nodes if node.op in (RESERVE, EMPTY)]
         sizes = {}
         if not self.type.shape.is_static:
             sites = list(self.variables.values())
-            sizes = {n: [n.input(1), *sizes_of(n, self._element_dims(n) or (), sites)] for n in makers}
+            sizes = {n: [self._count(n), *sizes_of(n, self._element_dims(n) or (), sites)] for n in makers}
         for (_, place), site in self.variables.items():
             retype_variable(site, place, self.type)
         for node in self.nodes:
             producers = list(dict.fromkeys(node.predecessors()))
+            if self.is_empty:
+                _skip_first(node, self.type)
             if node in sizes:
                 become_filled(node, self.type, sizes[node])
             else:
@@ -243,6 +291,9 @@ def _reshaped(node: Node, value: Value, dims: list[int], name: str) -> Value:
 
 
 def _set_item(node: Node, type: TensorType) -> None:
+    if node.attrs.get(RESIZES):
+        _append(node, type)
+        return
     index = _reshaped(node, node.input(1), [1, 1], "index")
     static = type.shape.static
     if static is not None:
@@ -265,16 +316,57 @@ def _gather(node: Node, type: TensorType) -> None:
     become(node, "tf.GatherV2", [node.input(0), indices, axis], attrs, TensorType(type.dtype, shape))
 
 
+def _append(node: Node, type: TensorType) -> None:
+    element = node.input(_ELEMENT[node.op])
+    shape = Shape([1, *(type.shape.dims or (None,))[1:]])
+    attrs: dict[str, object] = {"T": type.dtype, "Tdim": INT32}
+    inputs = [element, small_constant(node, 0, "axis")]
+    row = made_before(node, "tf.ExpandDims", inputs, attrs, type.with_shape(shape), "row")
+    joined = [node.input(0), row, small_constant(node, 0, "along")]
+    become(node, "tf.ConcatV2", joined, {"T": type.dtype, "N": 2, "Tidx": INT32}, type)
+
+
+def _starts_empty(node: Node) -> bool:
+    return node.op == EMPTY or (node.op == RESERVE and known_scalar(node.input(1)) == 0)
+
+
+def _skip_first(node: Node, type: TensorType) -> None:
+    """Let a reader of a list pass over the row before the first element."""
+    if node.op in _INDEXED and not node.attrs.get(RESIZES):
+        index = node.input(1)
+        inputs = [index, small_constant(node, 1, "first")]
+        node.replace_input(1, made_before(node, "tf.AddV2", inputs, {"T": INT32}, index.type, "place"))
+    elif node.op in _WHOLE:
+        inputs = [node.input(0), *(small_constant(node, [number], "bound") for number in (1, 0, 1))]
+        attrs: dict[str, object] = {"T": type.dtype, "Index": INT32, "end_mask": 1}
+        node.replace_input(0, made_before(node, "tf.StridedSlice", inputs, attrs, type, "elements"))
+
+
+def _without_identities(value: Value) -> Value:
+    while value.node.op == IDENTITY and not value.is_input:
+        value = value.node.input(0)
+    return value
+
+
 def _length(node: Node, type: TensorType) -> None:
+    if type.shape.static is None and not isinstance((type.shape.dims or (None,))[0], int):
+        length = dimension_of(node, node.input(0), 0)
+        become(node, IDENTITY, [length], {"T": INT32}, TensorType(INT32, SCALAR))
+        return
     held = tensor(np.array((type.shape.static or (0,))[0], np.int32), INT32)
     become(node, CONSTANT, [], {"dtype": INT32, "value": held}, TensorType(INT32, SCALAR))
 
+
+_INDEXED = (SET_ITEM, "tf.TensorListGetItem", "tf.TensorListGather")
+_WHOLE = ("tf.TensorListStack", "tf.TensorListLength")
+_ELEMENT = {SET_ITEM: 2, PUSH: 1}  # operator -> which input is the element
 
 _READERS: dict[str, Callable[[Node, TensorType], None]] = {
     RESERVE: become_zeros,
     FROM_TENSOR: _pass_on,
     IDENTITY: _pass_on,
     SET_ITEM: _set_item,
+    PUSH: _append,
     "tf.TensorListGetItem": _gather,
     "tf.TensorListGather": _gather,
     "tf.TensorListStack": _pass_on,

@@ -92,7 +92,7 @@ def test_lists_that_go_round_a_loop() -> None:
     [
         ("int32[] 3}\n  %list", "int32[] 0}\n  %list", "is not known"),
         ("%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32}",
-         "%m = tf.TensorListPushBack(%l, %t) {element_dtype = float32}", "may yield it too"),
+         "%m = tf.TensorListPushBack(%l, %t) {element_dtype = float32}", "may make it longer"),
         ("%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32}",
          "%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32, resize_if_index_out_of_bounds = true}",
          "may make it longer"),
@@ -203,3 +203,75 @@ def test_elements_of_which_nothing_is_known_are_refused() -> None:
     run_pass(model, "infer-shapes")
     report = run_pass(model, f"{NAME}{{dynamic=true}}")
     assert "its number of elements or their shape is not known" in refusals(report)
+
+
+GROWING = """
+function @cond(%i: int32[], %l: variant[], %s: float32[2], %n: int32[]) -> (%go) {
+  %go = tf.Less(%i, %n)
+}
+function @body(%i: int32[], %l: variant[], %s: float32[2], %n: int32[]) -> (%next, %m, %t, %n) {
+  %one = tf.Const() {value = int32[] 1}
+  %next = tf.AddV2(%i, %one)
+  %t = tf.Tanh(%s)
+  %m = tf.TensorListPushBack(%l, %t) {element_dtype = float32}
+}
+graph @main(%x: float32[2], %n: int32[]) -> (%y, %size, %first) {
+  %zero = tf.Const() {value = int32[] 0}
+  %shape = tf.Const() {value = int32[1] [2]}
+  %list = tf.EmptyTensorList(%shape, %zero) {element_dtype = float32}
+  %start = tf.Const() {value = int32[] 0}
+  %loop = tf.While(%start, %list, %x, %n) {cond = @cond, body = @body, T = [int32, variant, float32, int32]}
+  %stack = tf.TensorListStack(%loop:1, %shape) {element_dtype = float32}
+  %length = tf.TensorListLength(%loop:1)
+  %get = tf.TensorListGetItem(%loop:1, %zero, %shape) {element_dtype = float32}
+  %first = tf.Neg(%get)
+  %y = tf.Neg(%stack)
+  %size = tf.Neg(%length)
+}
+"""
+APPENDING = GROWING.replace(
+    "%m = tf.TensorListPushBack(%l, %t) {element_dtype = float32}",
+    "%m = tf.TensorListSetItem(%l, %i, %t) {element_dtype = float32, resize_if_index_out_of_bounds = true}",
+).replace("tf.EmptyTensorList(%shape, %zero)", "tf.TensorListReserve(%shape, %zero)")
+BEHIND = APPENDING.replace(
+    "%start = tf.Const() {value = int32[] 0}", "%start = tf.Const() {value = int32[] 2}"
+).replace("%zero) {element_dtype = float32}\n  %start", "%two) {element_dtype = float32}\n  %start")
+BEHIND = BEHIND.replace("  %shape =", "  %two = tf.Const() {value = int32[] 2}\n  %shape =", 1)
+
+
+@pytest.mark.parametrize("text", [GROWING, APPENDING, BEHIND])
+@pytest.mark.parametrize("count", [3, 4])
+def test_lists_that_grow(text: str, count: int) -> None:
+    source = parse_model(text)
+    model = source.clone()
+    run_pass(model, "infer-shapes")
+    assert run_pass(model.clone(), NAME).rewrites == 0
+    assert run_pass(model, f"{NAME}{{dynamic=true}}").rewrites == 1
+    assert not any("TensorList" in node.op for graph in model.graphs for node in graph)
+    feeds = {"x": np.array([0.5, -1.0], np.float32), "n": np.array(count, np.int32)}
+    assert_equivalent(source, model, feeds, runtime="reference", allow_flat=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("%start = tf.Const() {value = int32[] 0}", "%start = tf.Const() {value = int32[] 1}"),  # leaves a gap
+        ("%next = tf.AddV2(%i, %one)", "%next = tf.AddV2(%i, %n)"),
+    ],
+)
+def test_lists_that_may_grow_by_more_are_refused(old: str, new: str) -> None:
+    model = parse_model(APPENDING.replace(old, new))
+    run_pass(model, "infer-shapes")
+    assert "may make it longer" in refusals(run_pass(model, f"{NAME}{{dynamic=true}}"))
+
+
+def test_litert_runs_lists_that_grow() -> None:
+    from graphopt.testing.lowering import assert_lowers
+
+    model = parse_model(GROWING)
+    run_pass(model, "infer-shapes")
+    graph = model.graph
+    model.set_signature({v.name: v for v in graph.inputs}, {v.name: v for v in graph.outputs})
+    data = {"x": np.full((2, 2), 0.5, np.float32), "n": np.array([2, 5], np.int32)}
+    lowered = assert_lowers(model, reference="reference", data=data)
+    assert "tfl.CONCATENATION" in {node.op for inner in lowered.model.graphs for node in inner}

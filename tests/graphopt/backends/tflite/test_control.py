@@ -97,18 +97,18 @@ def test_a_condition_of_a_loop_that_is_a_number_is_refused() -> None:
 
 def test_a_list_that_stays_is_named() -> None:
     model = model_of("""
-graph @main(%n: int32[], %x: float32[3]) -> (%y) {
+graph @main(%n: int32[], %x: string[3]) -> (%y) {
   %zero = tf.Const() {value = int32[] 0}
   %shape = tf.Const() {value = int32[1] [3]}
-  %list = tf.EmptyTensorList(%shape, %n) {element_dtype = float32}
-  %loop = tf.StatelessWhile(%zero, %list, %x, %n) {cond = @cond, body = @body, T = [int32, variant, float32, int32]}
-  %y = tf.TensorListStack(%loop:1, %shape) {element_dtype = float32}
+  %list = tf.EmptyTensorList(%shape, %n) {element_dtype = string}
+  %loop = tf.StatelessWhile(%zero, %list, %x, %n) {cond = @cond, body = @body, T = [int32, variant, string, int32]}
+  %y = tf.TensorListStack(%loop:1, %shape) {element_dtype = string}
 }
-function @cond(%i: int32[], %l: variant[], %s: float32[3], %n: int32[]) -> (%go) { %go = tf.Less(%i, %n) }
-function @body(%i: int32[], %l: variant[], %s: float32[3], %n: int32[]) -> (%j, %m, %s, %n) {
+function @cond(%i: int32[], %l: variant[], %s: string[3], %n: int32[]) -> (%go) { %go = tf.Less(%i, %n) }
+function @body(%i: int32[], %l: variant[], %s: string[3], %n: int32[]) -> (%j, %m, %s, %n) {
   %one = tf.Const() {value = int32[] 1}
   %j = tf.AddV2(%i, %one)
-  %m = tf.TensorListPushBack(%l, %s) {element_dtype = float32}
+  %m = tf.TensorListPushBack(%l, %s) {element_dtype = string}
 }
 """)
     with pytest.raises(UnloweredError, match="it passes on the list of tensors 'list'"):
