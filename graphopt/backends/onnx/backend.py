@@ -8,6 +8,7 @@ from graphopt.backends.base import Finding, Lowered, UnloweredError, make_option
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.onnx.adoption import ADOPTED, adopt
 from graphopt.backends.onnx.legalize import Legalize
+from graphopt.backends.onnx.loops import own_outputs, restructure
 from graphopt.backends.onnx.options import OnnxOptions
 from graphopt.backends.onnx.table import all_rules
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
@@ -23,7 +24,7 @@ PREPARE = (
     "strip-unused,sort{canonical=true},raise-control-flow,nest-cases,inline-functions{always=true},"
     "take-constant-branches,remove-nodes{dropout=true,assertions=true,defaults=true},"
     "remove-control-dependencies,infer-shapes,fold-constants,simplify,fold-batch-norms,merge-loop-variables,"
-    "specialise-functions,plain-tensor-arrays,plain-tensor-lists,merge-duplicates,strip-unused,"
+    "specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},merge-duplicates,strip-unused,"
     "remove-unused-functions"
 )
 LAYOUT = "channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused"
@@ -60,6 +61,7 @@ class OnnxBackend:
         drop_idle_targets(part)
         _run(PREPARE, part, report, ROUNDS)
         _run(LAYOUT, part, report, 2)
+        restructure(part)
         plain_outputs(part)
         guard_outputs(part)
         legalize = Legalize(options)
@@ -67,6 +69,7 @@ class OnnxBackend:
         plain_outputs(part)
         findings = _leftovers(part, legalize.refusals)
         adopt(part, options.opset)
+        own_outputs(part)
         if not findings:
             _run(FINISH, part, report, ROUNDS)
         return Lowered(part, report), findings

@@ -10,7 +10,21 @@ from graphopt.backends.legalization import RuleTable
 RULES = RuleTable("onnx")
 
 # Modules with rules, in the order in which they are tried.
-FAMILIES = ("elementwise", "convolution", "pooling", "matmul", "reduction", "array")
+FAMILIES = (
+    "elementwise",
+    "composed",
+    "convolution",
+    "transposed_convolution",
+    "pooling",
+    "matmul",
+    "reduction",
+    "array",
+    "slicing",
+    "indexing",
+    "filling",
+    "blocks",
+    "control",
+)
 
 
 @cache

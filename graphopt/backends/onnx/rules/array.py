@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.rules.common import as_int64, cast, longs
 from graphopt.backends.onnx.table import RULES
@@ -65,14 +63,6 @@ def shape(op: Lowering) -> Value:
     return cast(op, made, op.type.dtype)
 
 
-@RULES.legalize("tf.GatherV2")
-def gather(op: Lowering) -> Value:
-    """Slices along an axis, chosen by indices."""
-    if op.attr("batch_dims"):
-        op.refuse("its indices differ from batch to batch")
-    return op.emit("Gather", op.input(0), op.input(1), axis=int(op.constant_input(2, "the axis")))
-
-
 @RULES.legalize("tf.Tile")
 def tile(op: Lowering) -> Value:
     """A tensor repeated along its axes."""
@@ -94,33 +84,3 @@ def pack(op: Lowering) -> Value:
             op.emit("Unsqueeze", value, longs(op, [axis], "axes"), type=made, name=f"{op.node.name}/part_{place}")
         )
     return op.emit("Concat", *parts, axis=axis)
-
-
-@RULES.legalize("tf.StridedSlice")
-def strided_slice(op: Lowering) -> Value:
-    """A slice with constant bounds: starts, ends and steps, then dimensions put in and left out."""
-    begin, end, step = (op.constant_input(place, "a bound").astype(np.int64) for place in (1, 2, 3))
-    if op.attr("ellipsis_mask") or op.attr("new_axis_mask"):
-        op.refuse("it has an ellipsis or new axes")
-    shrink, starts, ends = op.attr("shrink_axis_mask"), [], []
-    limit = np.iinfo(np.int64).max
-    for axis, (first, last, stride) in enumerate(zip(begin, end, step, strict=True)):
-        bit = 1 << axis
-        if shrink & bit:
-            starts.append(int(first))
-            ends.append(int(first) + 1 if first != -1 else limit)
-            continue
-        starts.append((0 if stride > 0 else limit) if op.attr("begin_mask") & bit else int(first))
-        ends.append((limit if stride > 0 else -limit) if op.attr("end_mask") & bit else int(last))
-    steps = [1 if shrink & 1 << axis else int(stride) for axis, stride in enumerate(step)]
-    bounds = (
-        longs(op, starts, "starts"), longs(op, ends, "ends"), longs(op, range(len(starts)), "axes"),
-        longs(op, steps, "steps"),
-    )  # fmt: skip
-    gone = [axis for axis in range(len(starts)) if shrink & 1 << axis]
-    if not gone:
-        return op.emit("Slice", op.input(0), *bounds)
-    made = op.emit(
-        "Slice", op.input(0), *bounds, type=TensorType(op.type.dtype, Shape(None)), name=f"{op.node.name}/slice"
-    )
-    return op.emit("Squeeze", made, longs(op, gone, "shrunk"))

@@ -7,7 +7,6 @@ import numpy as np
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.rules.common import cast
 from graphopt.backends.onnx.table import RULES
-from graphopt.ir.types import INT32, INT64
 from graphopt.ir.value import Value
 
 UNARY = {
@@ -107,11 +106,3 @@ def select(op: Lowering) -> Value:
 def identity(op: Lowering) -> Value:
     """An identity is what it passes on."""
     return op.input(0)
-
-
-@RULES.legalize("tf.FloorDiv")
-def floor_div(op: Lowering) -> Value:
-    """The floor of a quotient of floats; of integers where none is negative is not known."""
-    if op.type.dtype in (INT32, INT64):
-        op.refuse("it divides integers, of which ONNX cuts the quotient off")
-    return op.emit("Floor", op.emit("Div", op.input(0), op.input(1), name=f"{op.node.name}/quotient"))
