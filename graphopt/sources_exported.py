@@ -36,6 +36,31 @@ def read_functions(functions: Mapping[str, Any], owner: Any = None) -> Model:
         return read_savedmodel(folder)  # what it maps stays until the model is gone, removed or not
 
 
+def read_keras(model: Any) -> Model:
+    """A Keras model as it infers. One without inputs of its own, as subclasses are, has those it was called with.
+
+    Raises `UsageError` for one that has neither been built nor called, or whose inputs Keras does not tell.
+    """
+    from graphopt.sources import read
+
+    if getattr(model, "inputs", None) or not getattr(model, "built", False):
+        return read(model).model
+    import tensorflow as tf
+
+    try:
+        from keras.src.export.export_utils import get_input_signature
+
+        given = get_input_signature(model)
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"Keras does not tell the inputs of the {type(model).__name__}: save it (model.export) and give that folder"
+        ) from error
+    flat = tf.nest.flatten(given)
+    specs = [tf.TensorSpec(item.shape, item.dtype, f"args_{place}") for place, item in enumerate(flat)]
+    called = tf.function(lambda *arguments: model(*tf.nest.pack_sequence_as(given, arguments), training=False))
+    return read(called.get_concrete_function(*specs)).model
+
+
 def read_jax(function: Any, inputs: Sequence[tuple[str, Any]]) -> Model:
     """The model of a function of JAX, for inputs of the names, shapes and types of `inputs`.
 

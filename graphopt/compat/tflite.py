@@ -102,8 +102,10 @@ class TFLiteConverter:
 
     @classmethod
     def from_keras_model(cls, model: Any) -> TFLiteConverter:
-        """Of a Keras model that has been built."""
-        return cls(lambda: _loaded(model), (), "KERAS_MODEL")
+        """Of a Keras model that has been built, or called once."""
+        from graphopt.sources_exported import read_keras
+
+        return cls(lambda: read_keras(model), (), "KERAS_MODEL")
 
     @classmethod
     def from_concrete_functions(cls, funcs: Sequence[Any], trackable_obj: Any = None) -> TFLiteConverter:

@@ -77,7 +77,7 @@ class TFLiteBackend:
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
             shorten_constants(joined)
-        return Lowered(joined, report, custom_notes(joined)), findings
+        return Lowered(joined, report, custom_notes(joined)), list(dict.fromkeys(findings))
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
         part.metadata = {}  # what a SavedModel keeps for being loaded, functions among it

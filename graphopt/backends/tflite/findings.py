@@ -40,7 +40,9 @@ def leftovers(model: Model, refusals: Mapping[Node, Refusal], options: TFLiteOpt
     for graph in model.graphs:
         for node in leftover_nodes(graph):
             refusal = refusals.get(node) or _refusal(node)
-            remedies = [remedy for remedy in (refusal.remedy or _types(node), _flag(node, options)) if remedy]
+            remedy = refusal.remedy or _types(node)
+            flag = "" if "--allow-" in remedy else _flag(node, options)
+            remedies = [text for text in (remedy, flag) if text]
             found.append(
                 Finding(node.name, node.op, node.source_names, refusal.reason, ", or ".join(remedies), graph.name)
             )

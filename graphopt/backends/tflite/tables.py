@@ -7,12 +7,12 @@ from typing import Any
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.graph import Graph, reachable
-from graphopt.ir.known import hold, known_tensor
+from graphopt.ir.known import PASS_THROUGH, hold, known_tensor
 from graphopt.ir.model import Function, Model
 from graphopt.ir.ops.handles import maker
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import RESOURCE, Shape, TensorType
-from graphopt.ir.value import Node
+from graphopt.ir.value import Node, Value
 from graphopt.passes.removal import is_removable
 
 TABLES = frozenset({"tf.HashTable", "tf.HashTableV2"})
@@ -25,19 +25,47 @@ HANDLE = TensorType(RESOURCE, Shape([1]))
 
 
 def hold_contents(model: Model) -> None:
-    """Let tables of the main graph that are filled once, with constants, know their contents; nothing fills them."""
+    """Let tables of the main graph that are filled with constants alone know their contents; nothing fills them."""
     graph = model.graph
     for node in list(graph):
         if node.op not in TABLES or node.graph is not graph:
             continue
-        users = [user for value in node.outputs for user in value.users]
+        users = _users(node.output)
         fillers = [user for user in users if user.op in FILLERS]
-        if len(fillers) != 1 or not all(user.op in READERS or user in fillers for user in users):
+        held = [_filled(user) for user in fillers]
+        if not held or held[0] is None or not all(user.op in READERS or user in fillers for user in users):
             continue
-        keys, values = (known_tensor(fillers[0].input(place)) for place in (1, 2))
-        if keys is not None and values is not None and keys.size == values.size:
-            node.attrs = {**node.attrs, KEYS: keys, VALUES: values}
-            _remove(graph, fillers[0])
+        if all(_are_equal(held[0], other) for other in held[1:]):
+            node.attrs = {**node.attrs, KEYS: held[0][0], VALUES: held[0][1]}
+            for user in users:
+                user.replace_input(0, node.output)
+            for filler in fillers:
+                _remove(graph, filler)
+
+
+def _users(handle: Value) -> dict[Node, None]:
+    """What works on a table, whoever passes its handle on."""
+    found: dict[Node, None] = {}
+    pending = [handle]
+    while pending:
+        for user, place in pending.pop().uses:
+            if user.op in PASS_THROUGH or user.op == "tf.IdentityN":
+                pending.append(user.outputs[place])
+            else:
+                found[user] = None
+    return found
+
+
+def _filled(filler: Node) -> tuple[Tensor, Tensor] | None:
+    keys, values = (known_tensor(filler.input(place)) for place in (1, 2))
+    return None if keys is None or values is None or keys.size != values.size else (keys, values)
+
+
+def _are_equal(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor] | None) -> bool:
+    return second is not None and all(
+        one.dtype is other.dtype and one.shape == other.shape and bool((one.numpy() == other.numpy()).all())
+        for one, other in zip(first, second, strict=True)
+    )
 
 
 def _remove(graph: Graph, filler: Node) -> None:

@@ -80,6 +80,25 @@ class TestConstructors:
         feeds = {name: np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32) for name in ("first", "second")}
         np.testing.assert_allclose(run(ours, **feeds)["output_0"], run(theirs, **feeds)["output_0"], rtol=1e-5)
 
+    def test_of_a_subclass_of_keras_models(self, tf: Any) -> None:
+        class Doubling(tf.keras.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.dense = tf.keras.layers.Dense(2)
+
+            def call(self, x: Any) -> Any:
+                return self.dense(x) * 2.0
+
+        model = Doubling()
+        with pytest.raises(graphopt.UsageError, match="no inputs"):
+            TFLiteConverter.from_keras_model(model).convert()
+        model(np.zeros((1, 4), np.float32))
+        theirs = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+        ours = TFLiteConverter.from_keras_model(model).convert()
+        assert signatures(ours) == signatures(theirs)
+        feeds = {"args_0": np.ones((1, 4), np.float32)}
+        np.testing.assert_allclose(run(ours, **feeds)["output_0"], run(theirs, **feeds)["output_0"], rtol=1e-5)
+
     def test_of_concrete_functions(self, tf: Any) -> None:
         variable = tf.Variable([1.0, 2.0, 3.0])
         one = tf.function(lambda x: x * variable).get_concrete_function(tf.TensorSpec([2, 3], tf.float32, "x"))

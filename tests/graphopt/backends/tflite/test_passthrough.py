@@ -14,6 +14,7 @@ from graphopt.backends.base import UnloweredError
 from graphopt.backends.tflite.flex import is_flex_operator
 from graphopt.ir.formats.protos.graph_pb2 import NodeDef
 from graphopt.ir.formats.tflite import read_tflite
+from graphopt.ir.model import Signature
 from graphopt.lowering import check, lower
 from graphopt.testing.lowering import operators, text_model
 
@@ -173,6 +174,13 @@ def test_findings_name_origins() -> None:
     (finding,) = check(model, "tflite")
     assert finding.origins == ("layer/erfinv",)
     assert "from 'layer/erfinv'" in finding.sentence
+
+
+def test_what_several_signatures_need_is_listed_once() -> None:
+    model = text_model("%y = tf.Erfinv(%x)\n%z = tf.Neg(%y)", "%x: float32[2]", "%y, %z")
+    graph = model.graph
+    model.signatures = {"one": Signature(graph, {"x": 0}, {"y": 0}), "two": Signature(graph, {"x": 0}, {"z": 1})}
+    assert [finding.node for finding in check(model, "tflite")] == ["y"]
 
 
 def test_nothing_is_written_where_something_does_not_fit(run_cli: Any, tmp_path: pathlib.Path) -> None:

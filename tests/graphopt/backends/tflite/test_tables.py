@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from graphopt.ir.formats.tflite import tflite_bytes
+from graphopt.ir.known import hold
 from graphopt.ir.model import Model, Signature
 from graphopt.lowering import check, lower
 from graphopt.testing.lowering import operators, text_model
@@ -118,11 +119,29 @@ def test_tables_that_litert_has_not_are_left(model: Any, reason: str) -> None:
 def test_tables_that_somebody_else_fills_are_left() -> None:
     model = table(WORDS, "int64[3] [10, 20, 30]", "int64[] -1")
     node = model.graph.node("fill")
-    model.graph.create_node("tf.LookupTableImportV2", node.inputs, dict(node.attrs), name="again", types=())
+    hold(model.graph, np.array([1, 2, 3], np.int64), name="more", before=node)
+    keys, values = node.input(1), model.graph.value("more")
+    inputs = [node.input(0), keys, values]
+    model.graph.create_node("tf.LookupTableImportV2", inputs, dict(node.attrs), name="again", types=())
     model.graph.targets = [node, model.graph.node("again")]
     findings = {finding.node: finding for finding in check(model, "tflite")}
     assert "is not known" in findings["y"].reason
     assert "fill the table once" in findings["y"].remedy
+
+
+def test_handles_may_be_passed_on_and_the_same_be_filled_in_twice() -> None:
+    model = table(WORDS, "int64[3] [10, 20, 30]", "int64[] -1")
+    graph = model.graph
+    handle = graph.value("table")
+    one = graph.create_node("tf.Identity", [handle], {"T": handle.dtype}, name="one", types=[handle.type]).output
+    both = graph.create_node("tf.IdentityN", [one], {"T": (handle.dtype,)}, name="both", types=[handle.type]).output
+    graph.node("y").replace_input(0, both)
+    inputs = [both, *graph.node("fill").inputs[1:]]
+    again = graph.create_node("tf.InitializeTableV2", inputs, dict(graph.node("fill").attrs), name="again", types=())
+    graph.targets = [graph.node("fill"), again]
+    lowered = lower(model, "tflite").model
+    assert operators(lowered) == NATIVE
+    assert run(lowered, TEXTS) == [20, -1, 30, 10]
 
 
 @pytest.mark.tensorflow
