@@ -133,9 +133,11 @@ def resized(op: Lowering) -> Value:
         attrs |= {"mode": b"cubic", "cubic_coeff_a": cubic, "exclude_outside": int(bool(op.attr("half_pixel_centers")))}
     if op.type.dtype is not value.dtype:
         op.refuse("it makes floats of integers", "cast the image first")
-    wanted = longs(op, size, "size")
+    known = [dims[0], dims[3], *size]
+    is_whole = all(isinstance(dim, int) for dim in known)
+    wanted = longs(op, [dim for dim in known if isinstance(dim, int)] if is_whole else size, "size")
     made = op.emit_node(
-        "Resize", (first, None, None, wanted), [TensorType(value.dtype, Shape((dims[0], dims[3], *size)))],
-        attrs={**attrs, "axes": (2, 3)},
+        "Resize", (first, None, None, wanted), [TensorType(value.dtype, Shape(known))],
+        attrs=attrs if is_whole else {**attrs, "axes": (2, 3)},
     )  # fmt: skip
     return transpose(op, made.output, (0, 2, 3, 1), "channels_last")
