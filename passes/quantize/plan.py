@@ -140,6 +140,8 @@ def _stored(node: Node, recipe: OperatorRecipe, delegate: Delegate | None = None
         return Decision(
             "weight-only", "an integer table, of which what is looked up becomes floats", recipe, None, specs
         )
+    if any(spec.block_size for spec in specs.values()):  # DEQUANTIZE knows no blocks
+        return Decision("dynamic", "blocks of integer weights, activations quantized on the fly", recipe, None, specs)
     if not is_dynamic:
         return Decision("weight-only", "integer weights, computed in float", recipe, None, specs)
     if delegate is not None and delegate.leaves_hybrid(node):
@@ -207,13 +209,25 @@ def _integer(value: Value, dtype: DType) -> TensorType:
 
 
 def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> WeightSpec:
-    scheme = INT4_WEIGHT if recipe.weight_bits == 4 else INT8_WEIGHT
-    rank = node.input(index).shape.rank or 0
-    if recipe.granularity == "block" and node.op == "tfl.FULLY_CONNECTED":
-        return WeightSpec(scheme, rank - 1, recipe.block_size, recipe.clip_weights)
+    scheme = INT4_WEIGHT if recipe.weight_bits == 4 and not _has_wide_weights(node) else INT8_WEIGHT
+    if _has_blocks(node, index, recipe):
+        return WeightSpec(scheme, 1, recipe.block_size, recipe.clip_weights)
     if recipe.granularity == "tensor" or axis == PER_TENSOR:
         return WeightSpec(scheme, PER_TENSOR, clip=recipe.clip_weights)
     return WeightSpec(scheme, axis, clip=recipe.clip_weights)
+
+
+def _has_wide_weights(node: Node) -> bool:
+    """Kernels take its weights in 8 bits alone."""
+    return node.op in RECURRENT or node.op in TABLES or node.op in ("tfl.BATCH_MATMUL", "tfl.EMBEDDING_LOOKUP")
+
+
+def _has_blocks(node: Node, index: int, recipe: OperatorRecipe) -> bool:
+    """The recipe asks for blocks of weights, there is a kernel for them, and they divide the rows."""
+    if recipe.granularity != "block" or recipe.weight_bits != 4 or node.op != "tfl.FULLY_CONNECTED":
+        return False
+    held = known_tensor(node.inputs[index])
+    return held is not None and len(held.shape) == 2 and held.shape[1] % recipe.block_size == 0
 
 
 def _is_weight(node: Node, index: int, minimum: int) -> bool:

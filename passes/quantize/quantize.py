@@ -9,6 +9,7 @@ import numpy as np
 
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
+from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.boundary import set_boundary
@@ -47,8 +48,9 @@ def quantize_model(
         raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
     plan = make_plan(model, recipe, supports, delegate)
     ranges = _Ranges(plan, statistics, trained)
+    tensors: dict[Any, Tensor] = {}
     for graph in model.graphs:
-        quantizer = WeightQuantizer(magnitudes, rounding)
+        quantizer = WeightQuantizer(magnitudes, rounding, tensors)
         decisions = {node: plan.decisions[node] for node in graph if node in plan.decisions}
         wanted = {node: item.activation for node, item in decisions.items() if item.activation is not None}
         chosen, scales, left = with_ranges(wanted, ranges)

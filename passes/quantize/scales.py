@@ -15,6 +15,7 @@ from graphopt.passes.quantize.parameters import Parameters, activation_parameter
 from graphopt.passes.quantize.ranges import Range
 from graphopt.passes.quantize.schemes import Scheme
 
+OWN_SCALE = 3.0  # times smaller than a concatenation's result: a tensor that others read too keeps its own scale
 RangeOf = Callable[[Value, Scheme], Range | None]
 Chosen = Mapping[Node, Scheme]
 """The nodes that compute with integers, and the scheme of their activations."""
@@ -39,6 +40,7 @@ class Scales:
         self._chosen, self._range_of = chosen, range_of
         self._parents: dict[Slot, Slot] = {}
         self._fixed: dict[Slot, Parameters] = {}
+        self._apart: set[tuple[Node, Slot]] = set()  # of concatenations, operands that keep a scale of their own
         self._entering: dict[Slot, dict[Slot, None]] = {}  # prescribed slots read by the nodes of a group
         self._groups: dict[Slot, list[Slot]] = {}
         self._parameters: dict[Slot, Parameters | None] = {}
@@ -54,6 +56,8 @@ class Scales:
     def wanted(self, node: Node, index: int) -> Parameters | None:
         """What a chosen node reads at `index`."""
         slot = Slot(node.input(index), self._chosen[node])
+        if (node, slot) in self._apart:
+            return self.stored(node.output)
         fixed = self._fixed.get(slot)
         if fixed is None:
             return self._of(slot)
@@ -74,7 +78,9 @@ class Scales:
             if not kernel(node).same_scale:
                 continue
             members = self._members(node)
-            free = [slot for slot in members if slot not in self._fixed]
+            if node.op == "tfl.CONCATENATION":
+                self._apart.update((node, slot) for slot in members if self._loses(node, slot))
+            free = [slot for slot in members if slot not in self._fixed and (node, slot) not in self._apart]
             for slot in free[1:]:
                 self._unite(free[0], slot)
         for node in self._chosen:
@@ -83,10 +89,20 @@ class Scales:
                 if slot not in self._fixed:
                     self._groups.setdefault(self._root(slot), []).append(slot)
             if kernel(node).same_scale:
-                free = [slot for slot in members if slot not in self._fixed]
+                free = [slot for slot in members if slot not in self._fixed and (node, slot) not in self._apart]
                 for slot in members if free else ():
                     if slot in self._fixed:
                         self._entering.setdefault(self._root(free[0]), {})[slot] = None
+
+    def _loses(self, node: Node, slot: Slot) -> bool:
+        """An operand of a concatenation that others read too is much smaller than what it is put beside."""
+        value, scheme = slot
+        if slot in self._fixed or value is node.output or len(value.users) < 2 or known_array(value) is not None:
+            return False
+        own, shared = self._range(slot), self._range(Slot(node.output, scheme))
+        if own is None or shared is None:
+            return False
+        return _extent(own) * OWN_SCALE < _extent(shared)
 
     def _members(self, node: Node) -> list[Slot]:
         scheme = self._chosen[node]
@@ -160,6 +176,10 @@ def activations(node: Node) -> Iterable[int]:
         elif index in scheme.weights and known_array(value) is not None:
             continue
         yield index
+
+
+def _extent(found: Range) -> float:
+    return max(found.maximum, 0.0) - min(found.minimum, 0.0)
 
 
 def _prescribed(quantization: Quantization, scheme: Scheme) -> Parameters:

@@ -262,12 +262,12 @@ def operator_name(builtin: int) -> str:
 
 
 def detail_indices(raw: Decoded) -> tuple[int, ...]:
-    """Tensors that a quantization by blocks or by several axes refers to; zero points 0 mean that there are none."""
+    """Tensors that a quantization by blocks or by several axes refers to; zero points up to 0 mean that there are none."""
     details = (raw.get("quantization") or {}).get("details")
     if not details or "scales" not in details:
         return ()
     zero_points = details["zero_points"]
-    return (details["scales"], zero_points) if zero_points else (details["scales"],)
+    return (details["scales"], zero_points) if zero_points > 0 else (details["scales"],)
 
 
 def unique_names(given: Any) -> list[str]:

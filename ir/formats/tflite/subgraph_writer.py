@@ -30,6 +30,7 @@ from graphopt.ir.value import Node, Value
 
 Fields = dict[str, Any]
 _OPTIONS = ("builtin_options", "builtin_options2")
+BLOCKWISE = 2  # of the union QuantizationDetails
 _NUMBERED = "BUILTIN_"  # the name of an operator that the schema does not have
 
 
@@ -105,6 +106,8 @@ class SubgraphWriter:
             fields.update(shape_fields(type.shape))
         if record is None or type.quantization != record.type.quantization:
             fields["quantization"] = quantization_fields(type.quantization)
+        if "block_size" in node.attrs and node.op in CONSTANTS:
+            fields["quantization"] = self._blocks(node)
         elif detail_indices(fields):
             fields["quantization"] = self._remapped(node, fields["quantization"])
         if node.op == VARIABLE:
@@ -112,12 +115,21 @@ class SubgraphWriter:
         fields["buffer"] = self._buffer(node, record, fields)
         return fields
 
+    def _blocks(self, node: Node) -> Fields:
+        """A quantization by blocks, whose scales are what the constant reads."""
+        details = {
+            "scales": self.indices[node.input(0)],
+            "zero_points": self.indices[node.input(1)] if node.input_count > 1 else -1,
+            "block_size": node.attrs["block_size"],
+        }
+        return {"quantized_dimension": 0, "details_type": BLOCKWISE, "details": details}
+
     def _remapped(self, node: Node, quantization: Fields) -> Fields:
         """A quantization by blocks, which refers to tensors that may have other numbers now."""
         details = dict(quantization["details"])
         held = [self.indices[value] for value in node.inputs if value is not None] if node.op in PSEUDO else []
         for place, key in enumerate(("scales", "zero_points")):
-            if key == "scales" or details[key]:
+            if key == "scales" or details[key] > 0:
                 index = held[place] if place < len(held) else self.first.get(details[key])
                 if index is None:
                     raise self._refusal(node, f"has a quantization whose {key} are no longer in the graph")

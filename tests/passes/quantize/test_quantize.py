@@ -53,6 +53,23 @@ def test_operators_that_move_elements_share_a_scale_over_all_ranges() -> None:
     assert quantization(model, "a").scale[0] == pytest.approx(3 / 255)
 
 
+@pytest.mark.parametrize(("smaller", "is_apart"), [(1.0, True), (3.0, False)])
+def test_an_operand_that_others_read_keeps_its_scale_beside_much_larger_ones(smaller: float, is_apart: bool) -> None:
+    body = """
+    %a = tfl.ABS(%x) : float32[2, 4]
+    %n = tfl.NEG(%x) : float32[2, 4]
+    %c = tfl.CONCATENATION(%a, %n) {axis = 0, fused_activation_function = b"NONE"} : float32[4, 4]
+    %s = tfl.NEG(%a) : float32[2, 4]
+    %y = tfl.CONCATENATION(%c, %s) {axis = 0, fused_activation_function = b"NONE"} : float32[6, 4]
+    """
+    model = build(body)
+    run(model, ranges={"x": (-4, 4), "a": (0, smaller), "n": (-4, 4), "c": (-4, 4), "s": (-4, 0), "y": (-4, 4)})
+    assert (quantization(model, "a").scale[0] == pytest.approx(smaller / 255)) is is_apart
+    read = [value.type.quantization for value in model.graph.node("c").inputs if value is not None]
+    assert read == [quantization(model, "c")] * 2
+    assert operators(model)["QUANTIZE"] == 1 + is_apart
+
+
 def test_a_prescribed_scale_is_passed_on_by_what_only_moves_elements() -> None:
     body = """
     %s = tfl.LOGISTIC(%x) : float32[2, 4]
