@@ -130,11 +130,11 @@ def _shifted(op: Lowering, value: Value, axis: int, places: int, backwards: bool
 
 @RULES.legalize("tf.Bincount", "tf.DenseBincount")
 def bin_count(op: Lowering) -> Value:
-    """How often each number below a constant size occurs, whether it does, or the sum of its weights, in each row:
+    """How often each number below a size occurs, whether it does, or the sum of its weights, in each row:
     columns of one-hot matrices."""
     numbers, _, weights = op.inputs
     rank, dtype = op.rank(numbers), op.type.dtype.numpy
-    size = op.integers(int(op.constant_input(1, "the number of bins").reshape(())), name=f"{op.node.name}/bins")
+    size = as_int32(op, op.input(1))
     on, off = (op.constant(np.asarray(number, dtype), name=f"{op.node.name}/{number}") for number in (1, 0))
     hot = step(op, "OneHot", numbers, size, on, off, axis=-1)
     if weights.shape.size != 0 and not op.attr("binary_output"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphopt.testing.lowering import assert_lowers, text_model
 
@@ -24,6 +27,23 @@ def test_values_between_bounds(least: float, most: float, kernel: str, form: str
     }
     body = number("l", float(least)) + number("m", float(most)) + bodies[form]
     assert_lowers(text_model(body, "%x: float32[?, 20]"), [kernel], reference="reference")
+
+
+@given(st.data())
+def test_any_bounds(data: st.DataObject) -> None:
+    """Whatever the bounds, their order and their shape: the same numbers come out."""
+    bounds = [data.draw(st.sampled_from((-1.0, 0.0, 1.0, 6.0, 0.5))) for _ in range(2)]
+    ops = data.draw(st.permutations(("Maximum", "Minimum")))
+    body, last = "", "%x"
+    for place, (op, bound) in enumerate(zip(ops, bounds, strict=True)):
+        dims = data.draw(st.sampled_from(("[]", "[1]", "[2, 3]")))
+        count = {"[]": 1, "[1]": 1, "[2, 3]": 6}[dims]
+        body += f"%c{place} = tf.Const() {{value = float32{dims} {[bound] * count if dims != '[]' else bound}}}\n"
+        name = "%y" if place else "%a"
+        body += f"{name} = tf.{op}({last}, %c{place})\n"
+        last = name
+    points = np.float32([[-7, -1, -0.5], [0.25, 3, 8]])
+    assert_lowers(text_model(body, "%x: float32[2, 3]"), None, data=[{"x": points}], reference="reference")
 
 
 def test_other_bounds_stay_extrema() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphopt.backends.base import UnloweredError
 from graphopt.testing.lowering import assert_lowers, text_model
@@ -59,6 +61,19 @@ def test_padded(shape: str, expected: list[str]) -> None:
     expected = ["PADV2" if op == "PAD" else op for op in expected]
     model = text_model(body + "%y = tf.PadV2(%x, %m, %v)", f"%x: float32{shape}")
     assert_lowers(model, expected, reference="reference")
+
+
+@given(st.data())
+def test_padded_anywhere(data: st.DataObject) -> None:
+    """Any rank up to seven, five axes at most with margins."""
+    op = data.draw(st.sampled_from(("Pad", "PadV2", "MirrorPad")))
+    shape = data.draw(st.lists(st.integers(2, 3), min_size=1, max_size=4 if op == "MirrorPad" else 7))
+    padded = data.draw(st.lists(st.integers(0, len(shape) - 1), max_size=3, unique=True))
+    margins = [[data.draw(st.integers(0, 1)) if axis in padded else 0 for _ in "lr"] for axis in range(len(shape))]
+    numbers = [number for pair in margins for number in pair]
+    body = f"%m = tf.Const() {{value = int32[{len(shape)}, 2] {numbers}}}\n%v = tf.Const() {{value = float32[] 2.5}}\n"
+    ends = {"Pad": "(%x, %m)", "PadV2": "(%x, %m, %v)", "MirrorPad": '(%x, %m) {mode = b"SYMMETRIC"}'}
+    assert_lowers(text_model(f"{body}%y = tf.{op}{ends[op]}", f"%x: float32{shape}"), None, reference="reference")
 
 
 def test_more_padded_axes_than_there_may_be_are_refused() -> None:

@@ -75,6 +75,23 @@ def test_scattered() -> None:
     assert_lowers(model, ["CAST", "SCATTER_ND"], data=data, reference="reference")
 
 
+@given(st.data())
+def test_scattered_anywhere(data: st.DataObject) -> None:
+    """Any depth of indices, places named twice among them."""
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    depth = data.draw(st.integers(1, len(shape)))
+    count = data.draw(st.integers(1, 5))
+    dtype = data.draw(st.sampled_from(("float32", "int32", "int64", "int16", "float16")))
+    rows = [[data.draw(st.integers(0, dim - 1)) for dim in shape[:depth]] for _ in range(count)]
+    sample = {
+        "i": np.int32(rows),
+        "x": np.arange(count * int(np.prod(shape[depth:]))).reshape(count, *shape[depth:]).astype(dtype),
+    }
+    body = vector("s", shape) + "%y = tf.ScatterNd(%i, %x, %s)"
+    model = text_model(body, f"%i: int32[{count}, {depth}], %x: {dtype}{[count, *shape[depth:]]}")
+    assert_lowers(model, None, data=[sample], reference="reference", rtol=None)
+
+
 @pytest.mark.parametrize("op", ["TensorScatterAdd", "TensorScatterSub", "TensorScatterUpdate"])
 @pytest.mark.parametrize("dims", ["[4, 2]", "[?, 2]"])
 @pytest.mark.tensorflow

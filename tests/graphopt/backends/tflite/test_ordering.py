@@ -90,6 +90,17 @@ def test_segments_in_any_order(op: str, dtype: str) -> None:
     assert_lowers(model, ["CAST", f"UNSORTED_SEGMENT_{op.upper()}"], data=data)
 
 
+@given(st.data())
+def test_sums_of_segments(data: st.DataObject) -> None:
+    """Numbers of segments in any order, some without rows, some rows of no segment."""
+    rows, columns, count = (data.draw(st.integers(1, 4)) for _ in range(3))
+    numbers = data.draw(st.lists(st.integers(-1, count - 1), min_size=rows, max_size=rows))
+    body = scalar("n", count) + "%y = tf.UnsortedSegmentSum(%x, %i, %n)"
+    sample = {"x": np.arange(rows * columns, dtype=np.float32).reshape(rows, columns), "i": np.int32(numbers)}
+    model = text_model(body, f"%x: float32[{rows}, {columns}], %i: int32[{rows}]")
+    assert_lowers(model, ["UNSORTED_SEGMENT_SUM"], data=[sample], reference="reference")
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("op", ["Sum", "Mean", "Prod", "Max", "Min"])
 @pytest.mark.parametrize("inner", ["", ", 2"])
