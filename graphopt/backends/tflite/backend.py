@@ -35,7 +35,7 @@ RECOGNISE = "recognise-gelu"
 FUSE_LSTM = "fuse-lstm,merge-duplicates,strip-unused,remove-unused-functions"
 # What is worth doing to operators of TFLite.
 FINISH = (
-    "recognise-softmax,cancel-transposes,recognise-activations,merge-reshapes,fuse-bias,"
+    "recognise-softmax,factor-sums,cancel-transposes,recognise-activations,merge-reshapes,fuse-bias,"
     "fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
 )
 ROUNDS = 8
