@@ -34,8 +34,15 @@ def fuse_composites(model: Model) -> None:
     for graph in model.graphs:
         for node in graph:
             name = _callee(node)
-            if name in described and not any(value.dtype.is_handle for value in node.inputs if value is not None):
+            if name in described and _is_plain(node, model.functions[name]):
                 _fuse(node, model.functions[name], *described[name])
+
+
+def _is_plain(node: Node, function: Function) -> bool:
+    """The call has the function's outputs, and no resources among its inputs."""
+    return len(node.outputs) == len(function.outputs) and not any(
+        value.dtype.is_handle for value in node.inputs if value is not None
+    )
 
 
 def _callee(node: Node) -> str:

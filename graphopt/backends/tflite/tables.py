@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from graphopt.ir.attributes import FunctionRef
+from graphopt.ir.formats.tflite.contents import stored_bytes
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import PASS_THROUGH, hold, known_tensor
 from graphopt.ir.model import Function, Model
@@ -91,7 +92,8 @@ def table_attributes(keys: Tensor, values: Tensor) -> dict[str, Any]:
     """Attributes of a table of TFLite: equal contents are one table."""
     digest = blake2b(digest_size=4)
     for held in (keys, values):
-        digest.update(repr((held.dtype.name, held.numpy().reshape(-1).tolist())).encode())
+        digest.update(held.dtype.name.encode())
+        digest.update(stored_bytes(held))
     number = int.from_bytes(digest.digest(), "little") & 0x7FFFFFFF
     return {"table_id": number, "key_dtype": keys.dtype, "value_dtype": values.dtype, KEYS: keys, VALUES: values}
 

@@ -44,6 +44,8 @@ def fake_quantization_by_steps(op: Lowering) -> Value:
 
 
 def _bounds(op: Lowering) -> tuple[Array, Array]:
+    if not 2 <= int(op.attr("num_bits")) <= 16:
+        op.refuse(f"it has {op.attr('num_bits')} bits, where 2 to 16 make sense")
     if op.node.op == "tf.FakeQuantWithMinMaxArgs":
         return np.asarray(op.attr("min"), np.float32), np.asarray(op.attr("max"), np.float32)
     low, high = (op.constant_input(place, "a bound") for place in (1, 2))

@@ -103,7 +103,32 @@ def _product(op: Lowering, node: Node, which: str) -> Value:
 
 
 def _pair(op: Lowering, node: Node, which: str) -> Value:
-    return node.input(0 if which == REAL else 1)
+    """One of two numbers, in the shape of both."""
+    real, imaginary = node.input(0), node.input(1)
+    wanted, other = (real, imaginary) if which == REAL else (imaginary, real)
+    if wanted.shape == other.shape:
+        return wanted
+    return op.source("tf.AddV2", wanted, op.source("tf.ZerosLike", other), name=op.node.name)
+
+
+def _transformed(op: Lowering, node: Node, which: str) -> Value:
+    """A transform of complex numbers, there or back: its parts are sums of products with matrices."""
+    samples = node.input(0)
+    length = samples.shape[-1] if samples.shape.dims else None
+    if not isinstance(length, int) or not 0 < length <= LONGEST:
+        op.refuse("how many samples it transforms is not known, or they are too many")
+    angles = np.outer(np.arange(length), np.arange(length)) % length * (2 * np.pi / length)
+    cosine, sine = np.cos(angles), -np.sin(angles)
+    if node.op == "tf.IFFT":
+        cosine, sine = cosine / length, -sine / length
+    if which == REAL:
+        straight, crossed = cosine, -sine
+    else:
+        straight, crossed = sine, cosine
+    found = _times(op, _part(op, samples, REAL), straight, "straight")
+    if samples.node.op == "tf.Cast":  # from real numbers
+        return found
+    return op.source("tf.AddV2", found, _times(op, _part(op, samples, IMAGINARY), crossed, "crossed"))
 
 
 def _conjugate(op: Lowering, node: Node, which: str) -> Value:
@@ -127,6 +152,7 @@ _PARTS: dict[str, Maker] = {
     "tf.Complex": _pair,
     "tf.Conj": _conjugate,
     "tf.Cast": _converted,
+    **dict.fromkeys(("tf.FFT", "tf.IFFT"), _transformed),
 }
 
 
@@ -171,7 +197,7 @@ def _fitted(op: Lowering, samples: Value, length: int) -> Value:
 
 
 def _times(op: Lowering, samples: Value, matrix: Any, name: str) -> Value:
-    if op.rank(samples) < 2:
+    if op.rank(samples) < 2:  # a product of matrices needs rows
         row = op.source("tf.ExpandDims", samples, op.integers(0))
         made = op.source("tf.MatMul", row, op.constant(matrix.astype(np.float32), f"{op.node.name}/{name}"))
         return op.source("tf.Squeeze", made, squeeze_dims=(0,), name=op.node.name)

@@ -83,6 +83,23 @@ def test_parts_of_pairs(part: str) -> None:
     assert not {"REAL", "IMAG", "COMPLEX_ABS"} & operators(lowered.model).keys()
 
 
+@pytest.mark.parametrize("part", ["ComplexAbs", "Real", "Imag"])
+@pytest.mark.parametrize("imaginary", ["%b", "%zero"])
+@pytest.mark.parametrize("transform", ["FFT", "IFFT"])
+@pytest.mark.parametrize("shape", ["12", "3, 8"])
+def test_transforms_of_complex_numbers(shape: str, transform: str, imaginary: str, part: str) -> None:
+    body = f"""
+    %zero = tf.Const() {{value = float32[] 0.5, dtype = float32}}
+    %c = tf.Complex(%a, {imaginary})
+    %z = tf.{transform}(%c)
+    %m = tf.Complex(%b, %zero)
+    %p = tf.Mul(%z, %m)
+    %y = tf.{part}(%p)
+    """
+    model = text_model(body, f"%a: float32[{shape}], %b: float32[{shape}]")
+    assert_lowers(model, reference="reference", rtol=1e-4, random=1)
+
+
 @pytest.mark.parametrize("length", [8, 12, 9])
 @pytest.mark.parametrize("samples", [12, 16])
 def test_signals_of_spectra(length: int, samples: int) -> None:

@@ -58,3 +58,8 @@ def test_bounds_that_are_computed_are_left() -> None:
     text = "%y = tf.FakeQuantWithMinMaxVars(%x, %low, %low)"
     (finding,) = check(text_model(text, "%x: float32[3], %low: float32[]"), "tflite")
     assert "a bound is computed at run time" in finding.reason
+
+
+def test_bits_that_make_no_sense_are_left() -> None:
+    (finding,) = check(model(ARGS, bits=1), "tflite")
+    assert "it has 1 bits" in finding.reason
