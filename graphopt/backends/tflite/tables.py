@@ -6,13 +6,12 @@ from hashlib import blake2b
 from typing import Any
 
 from graphopt.ir.attributes import FunctionRef
-from graphopt.ir.formats.tflite.contents import stored_bytes
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import PASS_THROUGH, hold, known_tensor
 from graphopt.ir.model import Function, Model
 from graphopt.ir.ops.handles import maker
 from graphopt.ir.tensors import Tensor
-from graphopt.ir.types import RESOURCE, Shape, TensorType
+from graphopt.ir.types import RESOURCE, STRING, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.removal import is_removable
 
@@ -93,9 +92,16 @@ def table_attributes(keys: Tensor, values: Tensor) -> dict[str, Any]:
     digest = blake2b(digest_size=4)
     for held in (keys, values):
         digest.update(held.dtype.name.encode())
-        digest.update(stored_bytes(held))
+        digest.update(_bytes_of(held))
     number = int.from_bytes(digest.digest(), "little") & 0x7FFFFFFF
     return {"table_id": number, "key_dtype": keys.dtype, "value_dtype": values.dtype, KEYS: keys, VALUES: values}
+
+
+def _bytes_of(held: Tensor) -> bytes:
+    array = held.numpy().reshape(-1)
+    if held.dtype is not STRING:
+        return array.tobytes()
+    return b"".join(b"%d:%b" % (len(item), item) for item in map(bytes, array))
 
 
 def drop_tables(model: Model) -> None:
