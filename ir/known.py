@@ -19,6 +19,7 @@ CONSTANT = "tf.Const"
 TFLITE_CONSTANT = "tfl.CONSTANT"
 ONNX_CONSTANT = "onnx.Initializer"
 CONSTANTS = frozenset({CONSTANT, TFLITE_CONSTANT, ONNX_CONSTANT})
+_OF_DIALECT = {"tfl": TFLITE_CONSTANT, "onnx": ONNX_CONSTANT}
 _OF_FORMAT = {"tflite": TFLITE_CONSTANT, "onnx": ONNX_CONSTANT}
 PASS_THROUGH = frozenset({"tf.Identity", "tf.Snapshot", "tf.StopGradient", "tf.PreventGradient", "tf.GuaranteeConst"})
 
@@ -82,8 +83,10 @@ def constant_type(held: Tensor) -> TensorType:
     return TensorType(held.dtype, Shape(held.shape))
 
 
-def _is_tflite(graph: Graph) -> bool:
-    return graph.model is not None and graph.model.format == "tflite"
+def _constant_operator(graph: Graph, before: Node | None) -> str:
+    if before is not None:
+        return _OF_DIALECT.get(before.dialect, CONSTANT)
+    return CONSTANT if graph.model is None else _OF_FORMAT.get(graph.model.format, CONSTANT)
 
 
 def hold(
@@ -98,10 +101,10 @@ def hold(
     held = data if isinstance(data, Tensor) else tensor(data)
     if isinstance(held, ArrayTensor) and not held.numpy().flags.c_contiguous:
         held = ArrayTensor(contiguous(held.numpy()), held.dtype)
-    is_tflite = before.dialect == "tfl" if before is not None else _is_tflite(graph)
+    op = _constant_operator(graph, before)
     node = graph.create_node(
-        TFLITE_CONSTANT if is_tflite else CONSTANT,
-        attrs={"value": held} if is_tflite else {"dtype": held.dtype, "value": held},
+        op,
+        attrs={"dtype": held.dtype, "value": held} if op == CONSTANT else {"value": held},
         name=name,
         types=(constant_type(held),),
         before=before,

@@ -53,6 +53,7 @@ _CATALOG: dict[str, str] = {
     "merge-reshapes": "graphopt.passes.tflite.merge_reshapes:MergeReshapes",
     "cancel-transposes": "graphopt.passes.tflite.cancel_transposes:CancelTransposes",
     "channels-last": "graphopt.passes.layout.channels_last:ChannelsLast",
+    "fuse-layers": "graphopt.passes.onnx.fuse_layers:FuseLayers",
     "channels-first": "graphopt.passes.layout.channels_first:ChannelsFirst",
     "fuse-activations": "graphopt.passes.tflite.fuse_activations:FuseActivations",
     "rename-node": "graphopt.passes.rename.rename_node:RenameNode",

@@ -22,6 +22,8 @@ from graphopt.ir.ops import Trait, find, traits_of
 from graphopt.ir.ops.derive import derived_names
 from graphopt.ir.tensors import Tensor
 
+DIALECTS = ("tf", "tfl", "onnx")  # parameters of pattern functions that are dialects
+
 
 class _Any:
     """Marks attributes that may have any value."""
@@ -149,7 +151,7 @@ def build_pattern(function: Callable[..., Pattern]) -> Pattern:
     """Call a pattern function with its dialects and wildcards, named after its parameters."""
     arguments: list[Any] = []
     for name in inspect.signature(function).parameters:
-        arguments.append(Dialect(name) if name in ("tf", "tfl") else Wildcard(name))
+        arguments.append(Dialect(name) if name in DIALECTS else Wildcard(name))
     return function(*arguments)
 
 

@@ -28,7 +28,7 @@ PREPARE = (
     "remove-unused-functions"
 )
 LAYOUT = "channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused"
-FINISH = "merge-duplicates"
+FINISH = "fuse-layers,merge-duplicates"
 ROUNDS = 8
 
 
