@@ -14,9 +14,9 @@ from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known, rest
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Editor, Replacement, Rule
+from graphopt.passes.tflite.margins import Pairs, around
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-Pairs = list[list[int]]
 
 
 class DilationOfParts(Rule):
@@ -24,11 +24,11 @@ class DilationOfParts(Rule):
 
     def pattern(self, tfl: Dialect, x: Wildcard, block: Wildcard, paddings: Wildcard, crops: Wildcard) -> Pattern:
         """The three, with the same block."""
-        parts = tfl.SPACE_TO_BATCH_ND(x, known(block), known(paddings), attributes=ANY, name="parts")
+        parts = tfl.SPACE_TO_BATCH_ND(x, known(block), paddings, attributes=ANY, name="parts")
         convolution = tfl.any_of(*CONVOLUTIONS)(
             parts, rest("others"), attributes=ANY, name="convolution", padding="VALID"
         )
-        return tfl.BATCH_TO_SPACE_ND(convolution, known(Wildcard("back")), known(crops), attributes=ANY)
+        return tfl.BATCH_TO_SPACE_ND(convolution, known(Wildcard("back")), crops, attributes=ANY)
 
     def check(self, match: Match) -> str | None:
         """The blocks are the same, there are no strides, and no more is cut off than was put around."""
@@ -38,8 +38,8 @@ class DilationOfParts(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The convolution, dilated, padded as SAME does where that is what is left."""
-        around = _around(match) or []
-        return _dilated(match, edit, match.x, match.array("block").tolist(), around, match.root.output.type)
+        left = around(match.paddings, match.crops) or []
+        return _dilated(match, edit, match.x, match.array("block").tolist(), left, match.root.output.type)
 
 
 class DilationOfLines(Rule):
@@ -47,13 +47,13 @@ class DilationOfLines(Rule):
 
     def pattern(self, tfl: Dialect, x: Wildcard, block: Wildcard, paddings: Wildcard, crops: Wildcard) -> Pattern:
         """The three, and a reshape before and behind the convolution."""
-        parts = tfl.SPACE_TO_BATCH_ND(x, known(block), known(paddings), attributes=ANY, name="parts")
+        parts = tfl.SPACE_TO_BATCH_ND(x, known(block), paddings, attributes=ANY, name="parts")
         wide = tfl.any_of("RESHAPE", "EXPAND_DIMS")(parts, rest("widened"), attributes=ANY, name="wide")
         convolution = tfl.any_of(*CONVOLUTIONS)(
             wide, rest("others"), attributes=ANY, name="convolution", padding="VALID"
         )
         narrow = tfl.any_of("RESHAPE", "SQUEEZE")(convolution, rest("narrowed"), attributes=ANY, name="narrow")
-        return tfl.BATCH_TO_SPACE_ND(narrow, known(Wildcard("back")), known(crops), attributes=ANY)
+        return tfl.BATCH_TO_SPACE_ND(narrow, known(Wildcard("back")), crops, attributes=ANY)
 
     def grow(self, match: Match) -> Match | str | None:
         """Which of the image's dimensions is the line, and that the other one is, and stays, one."""
@@ -79,13 +79,13 @@ class DilationOfLines(Rule):
         """The dilated convolution of a line that has become an image, made a line again."""
         spread = [1, 1]
         spread[match.place - 1] = int(match.array("block")[0])
-        around = [[0, 0], [0, 0]]
-        around[match.place - 1] = (_around(match) or around)[0]
+        left = [[0, 0], [0, 0]]
+        left[match.place - 1] = (around(match.paddings, match.crops) or left)[0]
         name = match.root.name
         image = _reshaped(edit, match.x, _widened(match.x.shape, match.place), f"{name}/image")
         made = match.root.output.type
         type = made.with_shape(_widened(made.shape, match.place))
-        dilated = _dilated(match, edit, image, spread, around, type, match.convolution.name)
+        dilated = _dilated(match, edit, image, spread, left, type, match.convolution.name)
         return _reshaped(edit, dilated, made.shape, name)
 
 
@@ -100,19 +100,9 @@ def _why_not(match: Match) -> str | None:
         return "the parts are scaled otherwise"
     if match.root.output.type.quantization != match.convolution.output.type.quantization:
         return "the parts are scaled otherwise"
-    if _around(match) is None:
-        return "more is cut off the result than was put around the image"
+    if around(match.paddings, match.crops) is None:
+        return "more may be cut off the result than was put around the image"
     return None
-
-
-def _around(match: Match) -> Pairs | None:
-    """Zeros that are left around the image once what is cut off the result is not computed; None if that is more."""
-    left = []
-    for pair, crop in zip(match.array("paddings").tolist(), match.array("crops").tolist(), strict=True):
-        if crop[0] > pair[0] or crop[1] > pair[1]:
-            return None
-        left.append([pair[0] - crop[0], pair[1] - crop[1]])
-    return left
 
 
 def _same(width: int, dilation: int) -> list[int]:
@@ -122,22 +112,22 @@ def _same(width: int, dilation: int) -> list[int]:
 
 
 def _dilated(
-    match: Match, edit: Editor, x: Value, block: list[int], around: Pairs, type: TensorType, name: str | None = None
+    match: Match, edit: Editor, x: Value, block: list[int], left: Pairs, type: TensorType, name: str | None = None
 ) -> Value:
     """The convolution of the whole image."""
     attrs: dict[str, Any] = {"dilation_hfactor": block[0], "dilation_wfactor": block[1]}
     kernel = match.others[0].shape.static
-    if any(map(any, around)):
-        if kernel is not None and around == [_same(kernel[axis], by) for axis, by in zip((1, 2), block, strict=True)]:
+    if any(map(any, left)):
+        if kernel is not None and left == [_same(kernel[axis], by) for axis, by in zip((1, 2), block, strict=True)]:
             attrs["padding"] = b"SAME"
         else:
-            x = _padded(match, edit, x, around)
+            x = _padded(match, edit, x, left)
     inputs = [x, *match.others]
     return edit.node(match.convolution.op, inputs, attrs, like=match.convolution, types=[type], name=name).output
 
 
-def _padded(match: Match, edit: Editor, x: Value, around: Pairs) -> Value:
-    every = [[0, 0], *around, [0, 0]]
+def _padded(match: Match, edit: Editor, x: Value, left: Pairs) -> Value:
+    every = [[0, 0], *left, [0, 0]]
     held = edit.hold(np.array(every, np.int32), name=f"{match.root.name}/paddings")
     dims = x.shape.dims or (None,) * 4
     shape = Shape(dimensions.add(dim, sum(pair)) for dim, pair in zip(dims, every, strict=True))
@@ -170,9 +160,11 @@ class FuseDilation(RewritePass):
 
         %y = tfl.CONV_2D(%x, %weights, %bias) {padding = b"SAME", dilation_hfactor = 2, dilation_wfactor = 2}
 
-    Lines, which are images for the convolution alone, likewise.
+    Lines, which are images for the convolution alone, likewise. Paddings and crops may be computed, where both are
+    sums of something known and of the same computed number, as for images of unknown size.
 
-    Refuses blocks, paddings and crops that are not constant or do not belong together, and convolutions with strides.
+    Refuses blocks that are not constant, paddings and crops that are not known to belong together, and convolutions
+    with strides.
     """
 
     rules: ClassVar[tuple[type[Rule], ...]] = (DilationOfParts, DilationOfLines)

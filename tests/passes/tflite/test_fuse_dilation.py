@@ -118,7 +118,7 @@ def test_lines(net: Net, place: int) -> None:
     [
         ({"back": 3}, "the blocks are not the same"),
         ({"options": OPTIONS.replace("stride_h = 1", "stride_h = 2")}, "has strides or is dilated"),
-        ({"crops": [[0, 3], [0, 0]]}, "more is cut off the result"),
+        ({"crops": [[0, 3], [0, 0]]}, "cut off the result"),
     ],
 )
 def test_it_refuses(net: Net, options: dict[str, Any], reason: str) -> None:
