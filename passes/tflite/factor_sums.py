@@ -76,12 +76,18 @@ class CentredScaledAndMoved(_Factored):
     def pattern(self, tfl: Dialect, x: Wildcard, mean: Wildcard, factor: Wildcard, offset: Wildcard) -> Pattern:
         """As the moments of layers and batches are applied."""
         own = _scaled(tfl, x, factor)
-        rest = either(
-            tfl.SUB(offset, _scaled(tfl, mean, factor), attributes=ANY, **PLAIN),
-            tfl.ADD(offset, _scaled(tfl, tfl.NEG(mean), factor), attributes=ANY, **PLAIN),
-            tfl.ADD(offset, tfl.NEG(_scaled(tfl, mean, factor)), attributes=ANY, **PLAIN),
+        shift = either(
+            tfl.SUB(offset, _scaled(tfl, mean, factor), attributes=ANY, name="shift", **PLAIN),
+            tfl.ADD(offset, _scaled(tfl, tfl.NEG(mean), factor), attributes=ANY, name="shift", **PLAIN),
+            tfl.ADD(offset, tfl.NEG(_scaled(tfl, mean, factor)), attributes=ANY, name="shift", **PLAIN),
         )
-        return tfl.ADD(own, rest, attributes=ANY)
+        return tfl.ADD(own, shift, attributes=ANY)
+
+    def check(self, match: Match) -> str | None:
+        """Worth it only where the offset less the product is as large as the result."""
+        if match.shift.output.shape != match.root.output.shape or match.root.output.shape.dims is None:
+            return "what is added to the product is small, so that adding it last would take longer"
+        return super().check(match)
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """A difference, a product and a sum."""
@@ -109,8 +115,8 @@ class FactorSums(RewritePass):
     With an offset (`x * factor + (offset - mean * factor)`) it is added last. Two operators less, and no difference of
     large products.
 
-    Refuses quantized tensors, types other than float32, products with an activation, and parts that something else
-    reads.
+    Refuses offsets that are smaller than the result, as those of batches, where that would take longer; quantized
+    tensors, types other than float32, products with an activation, and parts that something else reads.
     """
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING

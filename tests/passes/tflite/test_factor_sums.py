@@ -41,6 +41,13 @@ def test_layer_normalisation(way: str) -> None:
     assert_lowers(model, expected, reference="reference", data=data)
 
 
+def test_moments_of_batches_stay() -> None:
+    text = WAYS["batch"].replace("%mean", "%m")
+    model = text_model(f"{NORMALISED}{text}".replace("%factor = tf.Mul(%root, %gamma)", "%factor = tf.Exp(%m)"),
+                       "%x: float32[3, 4], %m: float32[4]")  # fmt: skip
+    assert_lowers(model, ["EXP", "MUL", "MUL", "SUB", "ADD"], reference="reference")
+
+
 def graph(activation: str = "NONE", mean: str = "2, 1", outputs: str = "%y", inner: str = "NONE") -> str:
     return f"""
     graph @main(%x: float32[2, 4], %mean: float32[{mean}], %factor: float32[2, 4]) -> ({outputs}) {{
