@@ -79,7 +79,7 @@ def quantize(
             found.model, chosen, found.ranges, supports, delegate=delegate, rounding=found.rounding
         )
     if profile == INTEGER:
-        _refuse_floats(result.plan)
+        refuse_floats(result.plan, "the profile 'integer'")
     result.notes += result.plan.notes
     return result
 
@@ -140,8 +140,8 @@ def tflite_model(source: Any, inputs: Names, outputs: Names) -> tuple[Model, lis
     return lowered.model, lowered.notes
 
 
-def _refuse_floats(plan: Plan) -> None:
-    """Raise `UnloweredError` naming the operators that would compute with floats."""
+def refuse_floats(plan: Plan, target: str) -> None:
+    """Raise `UnloweredError` naming the operators that would compute with floats, which `target` does not have."""
     from graphopt.backends.base import Finding, UnloweredError
 
     findings = [
@@ -150,7 +150,7 @@ def _refuse_floats(plan: Plan) -> None:
         if decision.activation is None and any(value.dtype.is_float for value in node.outputs)
     ]
     if findings:
-        raise UnloweredError("the profile 'integer'", findings)
+        raise UnloweredError(target, findings)
 
 
 def _statistics(model: Model, recipe: Recipe, calibration: Any) -> Statistics | None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphopt.cli.arguments import add_json, add_model, add_output, names
 from graphopt.cli.console import Console
 from graphopt.cli.output import check_output, write_model
+from graphopt.cli.quantize import add_recipe
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.report.tables import human_bytes
+
+if TYPE_CHECKING:
+    from graphopt.backends.base import Lowered
 
 SCHEMA = "graphopt/lower/v1"
 
@@ -21,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_output(parser)
     add_target(parser, "--to")
+    add_recipe(parser, "--quantize", "floats stay floats")
     parser.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
     parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
     add_json(parser)
@@ -58,6 +63,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     lowered = lower(
         options.model, options.target, inputs=options.inputs, outputs=options.outputs, **backend_options(options)
     )
+    if _asks_for_integers(options):
+        _quantize(lowered, options)
     if options.metadata or options.labels:
         _describe(lowered.model, options)
     size = write_model(lowered.model, options.output, options.force)
@@ -75,6 +82,29 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return 0
     console.result(f"{options.output}: {lowered.model.node_count} nodes, {human_bytes(size)}, in {seconds:.2f} s")
     return 0
+
+
+def _asks_for_integers(options: argparse.Namespace) -> bool:
+    """Raises `UsageError` where what only goes with quantization is given without."""
+    if options.mode or options.recipe:
+        if options.target != "tflite":
+            raise UsageError(f"--quantize is for tflite, not for {options.target}")
+        return True
+    for name in ("calibration", "data", "input_type", "output_type"):
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} goes with --quantize or --recipe")
+    return False
+
+
+def _quantize(lowered: Lowered, options: argparse.Namespace) -> None:
+    from graphopt.quantization import quantize
+
+    quantized = quantize(
+        lowered.model, options.recipe or options.mode, data=options.data, calibration=options.calibration,
+        input_type=options.input_type, output_type=options.output_type, profile=options.profile,
+    )  # fmt: skip
+    lowered.model = quantized.model
+    lowered.notes += quantized.notes
 
 
 def _describe(model: Model, options: argparse.Namespace) -> None:

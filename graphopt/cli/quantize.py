@@ -31,13 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
+def add_recipe(parser: argparse.ArgumentParser, flag: str = "--mode", default: str = "int8") -> None:
     """How to quantize, and what from."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
-        "--mode",
+        flag,
+        dest="mode",
         choices=("int8", "int16x8", "dynamic", "weight-only", "float16"),
-        help="one mode for every operator (default: int8)",
+        help=f"one mode for every operator (default: {default})",
     )
     how.add_argument("--recipe", metavar="R.json", help="a recipe: modes by operator, layer, subgraph and signature")
     ranges = parser.add_mutually_exclusive_group()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from graphopt.compat.tflite_attributes import DEFAULTS, IMMATERIAL, unbuilt
+from graphopt.compat.tflite_quantization import MODES, mode_of, operators_of, quantized
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 
@@ -169,20 +170,24 @@ class TFLiteConverter:
         attribute whose job is not built yet.
         """
         from graphopt.ir.formats.tflite import tflite_bytes
+
+        model = quantized(self.lowered(), self)
+        if not self.exclude_conversion_metadata:
+            self._describe(model, "SELECT_TF_OPS" in operators_of(self))
+        return tflite_bytes(model)
+
+    def lowered(self) -> Model:
+        """The model in TFLite's operators, before it is quantized. Raises what `convert` does."""
         from graphopt.lowering import lower
 
         unbuilt(self)
-        allowed = {_name(item) for item in self.target_spec.supported_ops}
-        lowered = lower(
+        return lower(
             self._read(),
             "tflite",
             signatures=self._signatures,
-            allow_flex="SELECT_TF_OPS" in allowed,
+            allow_flex="SELECT_TF_OPS" in operators_of(self),
             allow_custom_ops=bool(self.allow_custom_ops),
-        )
-        if not self.exclude_conversion_metadata:
-            self._describe(lowered.model, "SELECT_TF_OPS" in allowed)
-        return tflite_bytes(lowered.model)
+        ).model
 
     def _describe(self, model: Model, allow_flex: bool) -> None:
         """Say in the model what it was converted from, by what, and how."""
@@ -190,7 +195,9 @@ class TFLiteConverter:
         from graphopt.ir.formats.tflite.metadata import attach_conversion_metadata, state_runtime
         from graphopt.ir.formats.tflite.metadata_types import ConversionMetadata, ConversionOptions, Environment
 
-        options = ConversionOptions(allow_custom_ops=bool(self.allow_custom_ops), enable_select_tf_ops=allow_flex)
+        mode = mode_of(self)
+        modes = (MODES[mode],) if mode in MODES else ()
+        options = ConversionOptions(modes, bool(self.allow_custom_ops), allow_flex)
         made = Environment(f"graphopt {__version__}", 2, self._kind)
         attach_conversion_metadata(model, ConversionMetadata(made, options))
         state_runtime(model)

@@ -44,7 +44,12 @@ DEFAULTS: Mapping[str, Callable[[], Any]] = {
     "_experimental_tf_quantization_mode": _always(None),
     "_experimental_qdq_conversion_mode": _always(None),
 }
-ACTED_UPON = frozenset({"allow_custom_ops", "exclude_conversion_metadata"})
+ACTED_UPON = frozenset(
+    {
+        "allow_custom_ops", "exclude_conversion_metadata", "optimizations", "representative_dataset",
+        "quantize_to_float16", "post_training_quantize",
+    }
+)  # fmt: skip
 
 # Attributes that choose how tf.lite's converter goes about its work, or a form of what comes out; any value will do.
 IMMATERIAL: Mapping[str, Any] = {
@@ -77,29 +82,38 @@ IMMATERIAL: Mapping[str, Any] = {
         )
     ),
 }  # fmt: skip
-_FLOAT = (None, "float32")
-_SETS = frozenset({"TFLITE_BUILTINS", "SELECT_TF_OPS"})
+_ENDS = frozenset({None, "float32", "int8", "uint8", "int16"})
+_SETS = frozenset(
+    {
+        "TFLITE_BUILTINS", "SELECT_TF_OPS", "TFLITE_BUILTINS_INT8",
+        "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+    }
+)  # fmt: skip
 
 
 def unbuilt(converter: Any) -> None:
-    """Raise `UnsupportedError` for the first attribute of `converter` that asks for what is not built yet."""
+    """Raise `UnsupportedError` for the first attribute of `converter` that asks for what is not built."""
     for name, first in DEFAULTS.items():
         value = getattr(converter, name)
-        is_type = name.startswith("inference_")
-        held = _type_name(value) in _FLOAT if is_type else not value or value == first()
+        held = not value or value == first()
+        if name == "inference_type":
+            held = type_name(value) in (None, "float32")
+        elif name.startswith("inference_"):
+            held = type_name(value) in _ENDS
         if name not in ACTED_UPON and not held:
             raise UnsupportedError(f"graphopt does not build what TFLiteConverter.{name} asks for yet: leave it unset")
     spec = converter.target_spec
     for name in ("supported_types", "experimental_select_user_tf_ops", "experimental_supported_backends"):
-        values = [_type_name(value) for value in getattr(spec, name, ()) or ()]
-        if (name != "supported_types" and values) or set(values) - {"float32"}:
+        values = [type_name(value) for value in getattr(spec, name, ()) or ()]
+        if (name != "supported_types" and values) or set(values) - {"float32", "float16", "int8"}:
             raise UnsupportedError(f"graphopt does not build what target_spec.{name} asks for yet: leave it empty")
     for item in spec.supported_ops:
         if str(getattr(item, "name", item)) not in _SETS:
             raise UnsupportedError(f"graphopt does not build target_spec.supported_ops with {item} yet: leave it out")
 
 
-def _type_name(value: Any) -> str | None:
+def type_name(value: Any) -> str | None:
+    """`float16` of an element type of TensorFlow's or NumPy's, or of its name."""
     if value is None:
         return None
     name = getattr(value, "name", None) or getattr(value, "__name__", None) or value

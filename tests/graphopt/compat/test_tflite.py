@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphopt
-from graphopt.compat import OpsSet, Optimize, RepresentativeDataset, TargetSpec, TFLiteConverter, TFLiteConverterV1
+from graphopt.compat import OpsSet, Optimize, TargetSpec, TFLiteConverter, TFLiteConverterV1
 from graphopt.compat.tflite_attributes import DEFAULTS, IMMATERIAL
 from graphopt.ir.formats.tflite.metadata import read_conversion_metadata
 from graphopt.testing.lowering import text_model
@@ -187,10 +187,8 @@ class TestAttributes:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("optimizations", [Optimize.DEFAULT]),
-            ("representative_dataset", RepresentativeDataset(lambda: iter(()))),
-            ("inference_input_type", np.int8),
-            ("post_training_quantize", True),
+            ("inference_type", np.uint8),
+            ("inference_input_type", np.int32),
             ("output_format", "GRAPHVIZ_DOT"),
             ("quantized_input_stats", {"x": (0.0, 1.0)}),
             ("_experimental_strict_qdq", True),
@@ -205,8 +203,8 @@ class TestAttributes:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("supported_ops", [OpsSet.TFLITE_BUILTINS_INT8]),
-            ("supported_types", [np.float16]),
+            ("supported_ops", [OpsSet.EXPERIMENTAL_STABLEHLO_OPS]),
+            ("supported_types", [np.int16]),
             ("experimental_supported_backends", ["GPU"]),
         ],
     )

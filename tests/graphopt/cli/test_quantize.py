@@ -1,0 +1,117 @@
+"""`graphopt quantize` and `graphopt lower --quantize`: what they write and print, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphopt
+from graphopt.cli.main import main
+from graphopt.passes.quantize.recipe import Recipe, Rule, save_recipe
+from graphopt.testing.lowering import text_model
+
+RNG = np.random.default_rng(1)
+WEIGHTS = RNG.normal(size=(32, 48)).astype(np.float32)
+BODY = f"""
+%w = tf.Const() {{dtype = float32, value = float32[32, 48] {WEIGHTS.tolist()}}} : float32[32, 48]
+%h = tf.MatMul(%x, %w) {{T = float32, transpose_a = false, transpose_b = false}} : float32[1, 48]
+%y = tf.Sin(%h) {{T = float32}} : float32[1, 48]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """model.pb, model.tflite and data.npz, in the folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    graphopt.save(text_model(BODY, "%x: float32[1, 32]"), "model.pb")
+    graphopt.save(graphopt.lower("model.pb", "tflite", inputs=["x"], outputs=["y"]).model, "model.tflite")
+    np.savez(tmp_path / "data.npz", x=RNG.normal(size=(12, 1, 32)).astype(np.float32))
+    return tmp_path
+
+
+def counts(path: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for node in graphopt.load(path).graph:
+        found[node.op_type] = found.get(node.op_type, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("mode", ["int8", "int16x8", "dynamic", "weight-only", "float16"])
+@pytest.mark.parametrize("verb", ["quantize", "lower"])
+def test_every_mode_from_both_verbs(folder: pathlib.Path, mode: str, verb: str, capsys: Any) -> None:
+    given = ["quantize", "model.tflite", "--mode", mode]
+    if verb == "lower":
+        given = ["lower", "model.pb", "--to", "tflite", "--quantize", mode]
+    data = ["--data", "data.npz"] if mode.startswith("int") else []
+    assert main([*given, "-o", "out.tflite", *data]) == 0
+    assert capsys.readouterr().out.startswith("out.tflite: ")
+    assert (folder / "out.tflite").stat().st_size < (folder / "model.tflite").stat().st_size
+    assert counts("out.tflite")["SIN"] == 1
+
+
+def test_both_verbs_write_the_same(folder: pathlib.Path) -> None:
+    common = ["--data", "data.npz", "--input-type", "int8"]
+    assert main(["quantize", "model.pb", "-o", "a.tflite", *common]) == 0
+    assert main(["lower", "model.pb", "--to", "tflite", "--quantize", "int8", "-o", "b.tflite", *common]) == 0
+    assert (folder / "a.tflite").read_bytes() == (folder / "b.tflite").read_bytes()
+    assert graphopt.load("a.tflite").graph.inputs[0].dtype.name == "int8"
+
+
+def test_statistics_and_a_recipe(folder: pathlib.Path) -> None:
+    save_recipe(Recipe((Rule(mode="int8"), Rule(operators=("FULLY_CONNECTED",), mode="dynamic"))), "recipe.json")
+    assert main(["calibrate", "model.tflite", "--data", "data.npz", "-o", "s.json"]) == 0
+    arguments = ["--recipe", "recipe.json", "--calibration", "s.json", "-o", "out.tflite"]
+    assert main(["quantize", "model.tflite", *arguments]) == 0
+    assert counts("out.tflite")["FULLY_CONNECTED"] == 1
+    assert "QUANTIZE" not in counts("out.tflite")
+    lowering = ["lower", "model.pb", "--to", "tflite", "--force", *arguments]
+    assert main(lowering) == 0
+
+
+def test_a_plan_without_data(folder: pathlib.Path, capsys: Any) -> None:
+    assert main(["quantize", "model.tflite", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "FULLY_CONNECTED" in shown
+    assert "SIN has no integer kernel" in shown
+    assert main(["quantize", "model.tflite", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["schema"] == "graphopt/quantize/v1"
+    assert [row["compute"] for row in plan["plan"]] == ["int8", "float32"]
+    assert [row["storage"] for row in plan["plan"]] == ["int8", ""]
+    assert sorted(path.name for path in folder.iterdir()) == ["data.npz", "model.pb", "model.tflite"]
+
+
+def test_json_says_what_was_written(folder: pathlib.Path, capsys: Any) -> None:
+    assert main(["quantize", "model.tflite", "--mode", "dynamic", "-o", "out.tflite", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["size"] == (folder / "out.tflite").stat().st_size
+    assert said["plan"][0]["compute"] == "int8 on the fly"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["quantize", "model.tflite", "-o", "out.tflite"], 2, "give data"),
+        (["quantize", "model.tflite"], 2, "--dry-run"),
+        (["quantize", "model.tflite", "-o", "o.tflite", "--mode", "dynamic", "--recipe", "r"], 2, "not allowed"),
+        (["quantize", "model.tflite", "-o", "o.tflite", "--recipe", "none.json"], 3, "none.json"),
+        (["quantize", "model.tflite", "-o", "o.tflite", "--data", "data.npz", "--profile", "integer"], 4, "SIN"),
+        (["lower", "model.pb", "--to", "tflite", "-o", "o.tflite", "--data", "data.npz"], 2, "goes with --quantize"),
+        (["lower", "model.pb", "--to", "onnx", "-o", "o.onnx", "--quantize", "dynamic"], 2, "is for tflite"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(folder: pathlib.Path, arguments: list[str], status: int, said: str, capsys: Any) -> None:
+    assert status_of(arguments) == status
+    assert said in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()} == {"data.npz", "model.pb", "model.tflite"}
+
+
+def status_of(arguments: list[str]) -> Any:
+    try:
+        return main(arguments)
+    except SystemExit as error:
+        return error.code
