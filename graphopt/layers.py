@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from graphopt.ir.model import Model, Signature
+from graphopt.ir.graph import Graph
+from graphopt.ir.model import Model, Signature, copy_nodes
 from graphopt.names import tensor_name
+from graphopt.samples import signature_of
 
 
 def layer_pairs(reference: Signature, candidate: Signature) -> dict[str, str]:
@@ -42,3 +44,21 @@ def inlined(model: Model, signature: str) -> Model:
     copy = model.clone()
     freeze_model(copy, signature=signature)
     return copy
+
+
+def with_main(model: Model, signature: str) -> Model:
+    """A model of TFLite whose main graph is that of `signature`; itself where it is that already."""
+    chosen = signature_of(model, signature)
+    if chosen.graph is model.graph or model.format != "tflite":
+        return model
+    graph = Graph(chosen.graph.name)
+    copies = copy_nodes(chosen.graph, graph)
+    graph.inputs = [copies[value.node].outputs[value.index] for value in chosen.graph.inputs]
+    graph.outputs = [copies[value.node].outputs[value.index] for value in chosen.graph.outputs]
+    made, source = Model(graph), model.clone()
+    for function in source.functions.values():
+        if function.name != chosen.graph.name:
+            made.add_function(function)
+    made.signatures = {signature: Signature(graph, dict(chosen.inputs), dict(chosen.outputs))}
+    made.format = model.format
+    return made

@@ -12,7 +12,7 @@ from graphopt.accuracy import OutputError, Tolerance, compare_samples
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.value import Value
-from graphopt.layers import inlined, layer_pairs
+from graphopt.layers import inlined, layer_pairs, with_main
 from graphopt.names import tensor_name
 from graphopt.passes.base import Exactness
 from graphopt.samples import Samples, random_inputs, read_samples, signature_of, split_samples
@@ -221,7 +221,7 @@ def _compare_layers(
     names: Mapping[str, str],
 ) -> None:
     """Compare every tensor of the second model that the first has too, in the order of the second."""
-    candidate = models[1]
+    candidate = with_main(models[1], chosen[1])
     reference = inlined(models[0], chosen[0]) if candidate.format == "tflite" else models[0]
     expected, actual = (
         [engine.run_all(model, sample, signature=name) for sample in fed]

@@ -56,7 +56,10 @@ def test_each_signature_has_its_names_and_runs(two_signatures: Model) -> None:
         for array in found.values():
             np.testing.assert_allclose(array, expected, rtol=1e-6)
     for key in two_signatures.signatures:
-        assert verify(two_signatures, lowered, signature=key, runtime="reference").holds
+        report = verify(two_signatures, lowered, signature=key, runtime="reference", per_layer=True)
+        assert report.holds
+        wanted = "swapped:0" if key == "decode" else "encoded:0"
+        assert wanted in {layer.name for layer in report.layers if layer.holds}
 
 
 def test_signatures_share_weights_and_equal_ones_a_subgraph(two_signatures: Model) -> None:
