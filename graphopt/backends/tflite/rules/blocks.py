@@ -19,7 +19,7 @@ BATCHES = {"tf.SpaceToBatchND": "SPACE_TO_BATCH_ND", "tf.BatchToSpaceND": "BATCH
 def blocks(op: Lowering) -> Value:
     """Blocks of height and width moved into the channels, or back. Channels that come first are moved to the end."""
     layout = op.text("data_format", "NHWC")
-    size = int(op.attr("block_size"))
+    size = int(op.attr("block_size") or 0)
     if layout == "NHWC":
         return move(op, BLOCKS[op.node.op], op.input(0), block_size=size)
     if layout != "NCHW":
@@ -58,6 +58,6 @@ def _with_one_last_axis(op: Lowering, value: Value, operands: tuple[Value, Value
 @RULES.legalize("tf.SpaceToBatch", "tf.BatchToSpace")
 def batches_of_squares(op: Lowering) -> Value:
     """Square blocks of height and width moved into the batch, or back."""
-    size = int(op.attr("block_size"))
+    size = int(op.attr("block_size") or 0)
     block = op.integers([size, size], name=f"{op.node.name}/block")
     return step(op, f"{op.node.op_type}ND", op.input(0), block, op.input(1))

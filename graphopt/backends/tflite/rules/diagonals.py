@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.kernels import move, step
+from graphopt.backends.tflite.rules.kernels import move, step, whole
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import INT32
@@ -19,7 +19,7 @@ def diagonal_matrix(op: Lowering) -> Value:
         _only_main_diagonal(op)
         size = op.input(0).shape[-1] if op.rank(op.input(0)) else None
         for place in (2, 3):
-            number = int(op.constant_input(place, "the size of the matrix").reshape(()))
+            number = whole(op, place, "the size of the matrix")
             if number not in (-1, size):
                 op.refuse("its matrices are not square")
         if op.constant_input(4, "the padding").any():
@@ -72,7 +72,7 @@ def band(op: Lowering) -> Value:
     known."""
     value = op.input(0)
     rows, columns = (value.shape.dims or ())[-2:] if op.rank(value) > 1 else (None, None)
-    below, above = (int(op.constant_input(place, "the width of the band").reshape(())) for place in (1, 2))
+    below, above = (whole(op, place, "the width of the band") for place in (1, 2))
     if below < 0 and above < 0:
         return value
     if isinstance(rows, int) and isinstance(columns, int):

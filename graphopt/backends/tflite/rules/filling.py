@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import compute, move, scalar, step
+from graphopt.backends.tflite.rules.kernels import compute, move, scalar, step, whole
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir import dimensions
@@ -114,7 +114,7 @@ def count(op: Lowering) -> Value:
 @RULES.legalize("tf.LinSpace")
 def evenly_spaced(op: Lowering) -> Value:
     """A known count of numbers at equal distances, the bounds among them."""
-    many = int(op.constant_input(2, "the count of numbers").reshape(()))
+    many = whole(op, 2, "the count of numbers")
     start, stop = op.input(0), op.input(1)
     dtype = op.type.dtype.numpy
     if many < 2 or dtype is None:

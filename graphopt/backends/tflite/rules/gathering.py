@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Array, Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import move, step
+from graphopt.backends.tflite.rules.kernels import move, step, whole
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.known import known_array
@@ -17,7 +17,7 @@ from graphopt.ir.value import Value
 @RULES.legalize("tf.GatherV2", "tf.Gather")
 def gather(op: Lowering) -> Value:
     """Slices along a constant axis, for each member of the batch its own where there are batch dimensions."""
-    axis = int(op.constant_input(2, "its axis").reshape(())) if op.node.op == "tf.GatherV2" else 0
+    axis = whole(op, 2, "its axis") if op.node.op == "tf.GatherV2" else 0
     value, indices = op.input(0), _indices(op, op.input(1))
     batch = int(op.attr("batch_dims", 0) or 0)
     if axis < 0:

@@ -6,28 +6,25 @@ from collections.abc import Sequence
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION
-from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, compute_all, move, step, supported
+from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, compute_all, move, step, supported, whole
 from graphopt.backends.tflite.table import RULES
-from graphopt.ir.known import known_array
 from graphopt.ir.value import Value
 
 
 @RULES.legalize("tf.ConcatV2", "tf.Concat")
 def concatenation(op: Lowering) -> Value:
     """Tensors joined along a constant axis; what is known to be empty is left out."""
-    axis, values = (op.inputs[-1], op.inputs[:-1]) if op.node.op == "tf.ConcatV2" else (op.inputs[0], op.inputs[1:])
-    held = known_array(axis)
-    if held is None:
-        op.refuse("its axis is computed at run time", "make it a constant (freeze or specialise the model)")
-    return joined(op, values, int(held.reshape(())))
+    place = 0 if op.node.op == "tf.Concat" else len(op.inputs) - 1
+    values = [value for number, value in enumerate(op.inputs) if number != place]
+    return joined(op, values, whole(op, place, "its axis"))
 
 
 def joined(op: Lowering, values: Sequence[Value], axis: int) -> Value:
     """`values` joined along `axis`."""
     filled = [value for value in values if value.shape.dims is None or value.shape.static is None or value.shape.size]
-    if len(filled) < 2:
-        return filled[0] if filled else values[0]
-    return move(op, "CONCATENATION", *filled, axis=axis, fused_activation_function=NO_ACTIVATION)
+    if len(filled) == 1 and filled[0].shape.merged(op.type.shape) is not None:
+        return filled[0]
+    return move(op, "CONCATENATION", *(filled or values), axis=axis, fused_activation_function=NO_ACTIVATION)
 
 
 @RULES.legalize("tf.ParallelConcat")
@@ -39,7 +36,7 @@ def parallel_concatenation(op: Lowering) -> Value:
 @RULES.legalize("tf.Pack")
 def pack(op: Lowering) -> Value:
     """Tensors of one shape joined along a new axis; types that PACK lacks are given that axis and concatenated."""
-    values, axis = op.inputs, int(op.attr("axis"))
+    values, axis = op.inputs, int(op.attr("axis") or 0)
     if len(values) > 1 and supported("PACK", values, [op.type]):
         return compute(op, "PACK", *values, axis=axis, values_count=len(values))
     place = op.integers(axis, name=f"{op.node.name}/axis")
@@ -50,7 +47,7 @@ def pack(op: Lowering) -> Value:
 @RULES.legalize("tf.Unpack")
 def unpack(op: Lowering) -> list[Value]:
     """Parts along an axis, which they lose; types that UNPACK lacks are split and reshaped."""
-    value, axis = op.input(0), int(op.attr("axis"))
+    value, axis = op.input(0), int(op.attr("axis") or 0)
     types = [output.type for output in op.node.outputs]
     if len(types) == 1:
         return [step(op, "Squeeze", value, squeeze_dims=(axis,))]
@@ -66,7 +63,7 @@ def unpack(op: Lowering) -> list[Value]:
 @RULES.legalize("tf.Split")
 def split(op: Lowering) -> list[Value]:
     """Equal parts along a constant axis."""
-    axis = int(op.constant_input(0, "its axis").reshape(()))
+    axis = whole(op, 0, "its axis")
     value, types = op.input(1), [output.type for output in op.node.outputs]
     if len(types) == 1:
         return [value]
@@ -77,7 +74,7 @@ def split(op: Lowering) -> list[Value]:
 @RULES.legalize("tf.SplitV")
 def split_by_sizes(op: Lowering) -> list[Value]:
     """Parts of given sizes along a constant axis."""
-    axis = int(op.constant_input(2, "its axis").reshape(()))
+    axis = whole(op, 2, "its axis")
     types = [output.type for output in op.node.outputs]
     if len(types) == 1:
         return [op.input(0)]
@@ -94,7 +91,7 @@ def parts_by_slices(op: Lowering) -> list[Value]:
     is_equal = op.node.op == "tf.Split"
     value = op.input(1 if is_equal else 0)
     rank = op.rank(value)
-    axis = int(op.constant_input(0 if is_equal else 2, "its axis").reshape(())) % rank
+    axis = whole(op, 0 if is_equal else 2, "its axis") % rank
     parts, start = [], 0
     for place, output in enumerate(op.node.outputs):
         size = output.shape[axis]
@@ -168,5 +165,5 @@ def reverse(op: Lowering) -> Value:
 def reverse_sequence(op: Lowering) -> Value:
     """Backwards along an axis, up to a length for each member of the batch."""
     rank = op.rank(op.input(0))
-    sequence, batch = (int(op.attr(name)) % rank for name in ("seq_dim", "batch_dim"))
+    sequence, batch = (int(op.attr(name) or 0) % rank for name in ("seq_dim", "batch_dim"))
     return move(op, "REVERSE_SEQUENCE", op.input(0), op.input(1), seq_dim=sequence, batch_dim=batch)

@@ -126,6 +126,14 @@ def narrowed(op: Lowering, value: Value) -> Value:
     return cast(op, value, INT32)
 
 
+def whole(op: Lowering, place: int, what: str) -> int:
+    """The one number of an input that must be constant, called `what`. Refuses where it is not, or is none."""
+    held = op.constant_input(place, what)
+    if held.size != 1:
+        op.refuse(f"{what} is not one number, but {held.size}")
+    return int(held.reshape(()))
+
+
 def scalar(op: Lowering, number: float, like: Value) -> Value:
     """A constant of no dimensions, of the element type of `like`."""
     dtype = like.dtype.numpy

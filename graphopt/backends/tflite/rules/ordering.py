@@ -6,7 +6,7 @@ from typing import Any
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32, cast
-from graphopt.backends.tflite.rules.kernels import compute, compute_all, narrowed, step
+from graphopt.backends.tflite.rules.kernels import compute, compute_all, narrowed, step, whole
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import FLOAT32, INT32, INT64, TensorType
 from graphopt.ir.value import Value
@@ -27,7 +27,7 @@ def place_of_extremum(op: Lowering) -> Value:
 @RULES.legalize("tf.TopKV2", "tf.TopK")
 def largest(op: Lowering) -> list[Value]:
     """The largest elements along the last axis and their places, in falling order."""
-    many = as_int32(op, op.input(1)) if op.node.op == "tf.TopKV2" else op.integers(int(op.attr("k")))
+    many = as_int32(op, op.input(1)) if op.node.op == "tf.TopKV2" else op.integers(int(op.attr("k") or 0))
     values, places = (output.type for output in op.node.outputs)
     made = [values, TensorType(INT32, places.shape)]
     found = compute_all(op, "TOPK_V2", [op.input(0), many], made)
@@ -37,7 +37,7 @@ def largest(op: Lowering) -> list[Value]:
 @RULES.legalize("tf.NthElement")
 def nth_element(op: Lowering) -> Value:
     """The element along the last axis that so many others come before: the last of the smallest or largest."""
-    place = int(op.constant_input(1, "its place").reshape(()))
+    place = whole(op, 1, "its place")
     value = op.input(0)
     if not op.attr("reverse"):
         value = step(op, "Neg", value)
@@ -74,7 +74,7 @@ def is_among_largest(op: Lowering) -> Value:
     """Fewer than so many classes have a higher score than the target, whose score is finite."""
     scores, targets = op.input(0), op.input(1)
     if op.node.op == "tf.InTopK":
-        many = op.integers(int(op.attr("k")), name=f"{op.node.name}/k")
+        many = op.integers(int(op.attr("k") or 0), name=f"{op.node.name}/k")
     else:
         many = as_int32(op, op.input(2))
     axis, last = op.integers(1, name=f"{op.node.name}/axis"), op.integers([1], name=f"{op.node.name}/axes")
@@ -113,11 +113,11 @@ def random_numbers(op: Lowering) -> Value:
         op.refuse(f"LiteRT draws no {op.type.dtype.name}", "build it in float32")
     kernel = "RANDOM_UNIFORM" if op.node.op == "tf.RandomUniform" else "RANDOM_STANDARD_NORMAL"
     shape = as_int32(op, op.input(0))
-    return op.emit(kernel, shape, seed=int(op.attr("seed")), seed2=int(op.attr("seed2")))
+    return op.emit(kernel, shape, seed=int(op.attr("seed") or 0), seed2=int(op.attr("seed2") or 0))
 
 
 @RULES.legalize("tf.Multinomial")
 def multinomial(op: Lowering) -> Value:
     """Classes drawn by their log-probabilities, from LiteRT's own generator."""
-    seeds: dict[str, Any] = {"seed": int(op.attr("seed")), "seed2": int(op.attr("seed2"))}
+    seeds: dict[str, Any] = {"seed": int(op.attr("seed") or 0), "seed2": int(op.attr("seed2") or 0)}
     return compute(op, "MULTINOMIAL", op.input(0), as_int32(op, op.input(1)), **seeds)

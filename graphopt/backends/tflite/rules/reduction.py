@@ -8,7 +8,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import compute, step
+from graphopt.backends.tflite.rules.kernels import compute, step, whole
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.value import Value
 
@@ -100,7 +100,7 @@ def cumulative_product(op: Lowering) -> Value:
     """Products of all elements up to each, along a constant axis of known size: shifted ones are multiplied in,
     by one place, by two, by four, until all are in."""
     value, rank = op.input(0), op.rank(op.input(0))
-    axis = int(op.constant_input(1, "its axis").reshape(())) % rank
+    axis = whole(op, 1, "its axis") % rank
     size = value.shape[axis]
     if not isinstance(size, int):
         op.refuse("the size of its axis is not known", "give the inputs shapes (set-shapes)")

@@ -60,6 +60,12 @@ def test_an_axis_that_is_computed_is_refused() -> None:
         assert_lowers(text_model("%y = tf.ConcatV2(%x, %x, %a) {N = 2}", "%x: float32[2, 3], %a: int32[]"))
 
 
+def test_an_axis_of_several_numbers_is_refused() -> None:
+    body = vector("a", [0, 1]) + "%y = tf.Split(%a, %x) {num_split = 2}"
+    with pytest.raises(UnloweredError, match="not one number"):
+        assert_lowers(text_model(body, "%x: float32[2, 3]"))
+
+
 def test_types_without_a_kernel_are_refused() -> None:
     body = scalar("a", 0) + "%y = tf.ConcatV2(%x, %x, %a) {N = 2}"
     with pytest.raises(UnloweredError, match="float64"):
