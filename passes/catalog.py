@@ -42,6 +42,7 @@ _CATALOG: dict[str, str] = {
     "hoist-loop-invariants": "graphopt.passes.control.hoist_loop_invariants:HoistLoopInvariants",
     "plain-tensor-arrays": "graphopt.passes.control.plain_tensor_arrays:PlainTensorArrays",
     "plain-tensor-lists": "graphopt.passes.control.plain_tensor_lists:PlainTensorLists",
+    "move-scales": "graphopt.passes.tflite.move_scales:MoveScales",
     "factor-sums": "graphopt.passes.tflite.factor_sums:FactorSums",
     "fuse-lstm": "graphopt.passes.tflite.fuse_lstm:FuseLstm",
     "fuse-bias": "graphopt.passes.tflite.fuse_bias:FuseBias",

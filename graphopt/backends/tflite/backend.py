@@ -7,7 +7,7 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
-from graphopt.backends.tflite.adoption import adopt, shorten_constants
+from graphopt.backends.tflite.adoption import adopt, shorten_names
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import COMPLEX, Legalize, LegalizeFirst
 from graphopt.backends.tflite.options import TFLiteOptions
@@ -35,7 +35,7 @@ RECOGNISE = "recognise-gelu"
 FUSE_LSTM = "fuse-lstm,merge-duplicates,strip-unused,remove-unused-functions"
 # What is worth doing to operators of TFLite.
 FINISH = (
-    "recognise-softmax,factor-sums,cancel-transposes,recognise-activations,merge-reshapes,fuse-bias,"
+    "recognise-softmax,factor-sums,move-scales,cancel-transposes,recognise-activations,merge-reshapes,fuse-bias,"
     "fuse-dilation,fuse-padding,fuse-activations,merge-duplicates"
 )
 ROUNDS = 8
@@ -76,7 +76,7 @@ class TFLiteBackend:
         adopt(joined)
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
-            shorten_constants(joined)
+            shorten_names(joined)
         return Lowered(joined, report, custom_notes(joined)), list(dict.fromkeys(findings))
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
