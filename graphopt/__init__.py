@@ -31,6 +31,9 @@ _EXPORTS = {
     "lower": "graphopt.lowering",
     "quantize": "graphopt.quantization",
     "Quantized": "graphopt.quantization",
+    "sensitivity": "graphopt.tuning.sensitivity",
+    "Sensitivity": "graphopt.tuning.sensitivity",
+    "search": "graphopt.tuning.search",
     "random_inputs": "graphopt.samples",
     "read_samples": "graphopt.samples",
     "VerificationReport": "graphopt.verification",
@@ -85,6 +88,8 @@ if TYPE_CHECKING:
     )
     from graphopt.quantization import Quantized, quantize
     from graphopt.samples import random_inputs, read_samples
+    from graphopt.tuning.search import search
+    from graphopt.tuning.sensitivity import Sensitivity, sensitivity
     from graphopt.verification import VerificationReport, verify
 
 __all__ = [
@@ -104,6 +109,7 @@ __all__ = [
     "RewritePass",
     "Rule",
     "RunReport",
+    "Sensitivity",
     "Signature",
     "UnsupportedError",
     "UsageError",
@@ -124,6 +130,8 @@ __all__ = [
     "read_samples",
     "register_pass",
     "save",
+    "search",
+    "sensitivity",
     "verify",
 ]
 

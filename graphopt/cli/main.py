@@ -28,6 +28,8 @@ VERBS = {
     "lower": Verb("graphopt.cli.lower", "lower a model to TFLite"),
     "calibrate": Verb("graphopt.cli.calibrate", "gather statistics of a model's tensors on samples"),
     "quantize": Verb("graphopt.cli.quantize", "store and compute with fewer bits"),
+    "sensitivity": Verb("graphopt.cli.sensitivity", "which layers hurt when a model is quantized to int8"),
+    "search": Verb("graphopt.cli.search", "meet an accuracy with the fewest bytes above int8"),
     "check": Verb("graphopt.cli.check", "what of a model a target cannot express, and why"),
     "print": Verb("graphopt.cli.print", "the model as readable text"),
     "passes": Verb("graphopt.cli.passes", "the passes and pipelines there are; one of them in full"),

@@ -17,7 +17,8 @@ import numpy as np
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
 from graphopt.passes.quantize.arithmetic import quantize
-from graphopt.passes.quantize.correction import correct_biases
+from graphopt.passes.quantize.channels import LAYERS
+from graphopt.passes.quantize.correction import correct_biases, restore_bias
 from graphopt.passes.quantize.delegates import Delegate
 from graphopt.passes.quantize.equalization import equalize
 from graphopt.passes.quantize.histogram import BUCKETS, add_to_histogram
@@ -28,6 +29,7 @@ from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.ranges import range_of
 from graphopt.passes.quantize.recipe import Recipe
 from graphopt.passes.quantize.rounding import round_adaptively
+from graphopt.passes.quantize.schemes import INT8_WEIGHT
 from graphopt.passes.quantize.statistics import Statistics, TensorKey, TensorStatistics, key_of
 from graphopt.tuning.measuring import Bench, Measured
 from graphopt.tuning.watching import Keeper
@@ -69,13 +71,13 @@ class Chosen(NamedTuple):
 def ways(effort: str) -> list[Way]:
     """What is tried, the plain way first."""
     tried = [
-        Way(), Way(0, True), Way(0, True, method=PERCENTILE), Way(0, True, method=MSE), Way(0, False, method=MSE),
-        Way(0.5, True), Way(0.5, True, method=MSE), Way(0.5, True, method=_mse(10)),
+        Way(), Way(0, True), Way(0, True, method=MSE), Way(0, False, method=MSE), Way(0.5), Way(0.5, True),
+        Way(0.5, True, method=MSE), Way(0.5, True, method=_mse(10)), Way(0.5, True, method=_mse(100)),
     ]  # fmt: skip
     if effort == "high":
-        methods = (MINMAX, _percentile(99.9999), PERCENTILE, _percentile(99.99), MSE, _mse(3), _mse(10), _mse(100))
-        tried += [Way(0, True, True, method) for method in methods]
-        tried += [Way(strength, True, True, method) for strength in (0.25, 0.5) for method in methods]
+        methods = (MINMAX, PERCENTILE, MSE, _mse(10), _mse(100))
+        tried += [Way(0.25, corrected, False, MINMAX) for corrected in (False, True)]
+        tried += [Way(strength, True, True, method) for strength in (0, 0.5) for method in methods]
     return tried
 
 
@@ -121,17 +123,33 @@ class Chooser:
         statistics = self.ranged(way)
         if effort == "high":
             statistics, measured = self._refine(way, statistics, measured, progress)
-        model, rounding = self._model(way)
-        return Chosen(model, statistics, rounding, way, measured, trials)
+        return Chosen(self.prepared(way, self._recipe), statistics, self._model(way)[1], way, measured, trials)
 
     def quantized(self, way: Way, statistics: Statistics, recipe: Recipe | None = None) -> tuple[Model, Plan]:
         """A quantized copy, floats at its borders; by another recipe if given."""
-        model, rounding = self._model(way)
-        copy = model.clone()
+        chosen = recipe or self._recipe
+        copy = self.prepared(way, chosen)
         plan = quantize_model(
-            copy, recipe or self._recipe, statistics, self._supports, delegate=self._delegate, rounding=rounding
+            copy, chosen, statistics, self._supports, delegate=self._delegate, rounding=self._model(way)[1]
         )
         return copy, plan
+
+    def prepared(self, way: Way, recipe: Recipe) -> Model:
+        """A copy of the float model as a way has it, biases corrected where the recipe has weights in int8."""
+        model, source = self._model(way)[0].clone(), self._models[way.strength, False, False][0]
+        if way.corrected:
+            decisions = make_plan(model, recipe, self._supports, self._delegate).decisions
+            for graph, original in zip(model.graphs, source.graphs, strict=True):
+                twins = {node.name: node for node in original if node.op in LAYERS}
+                for node in [node for node in graph if node.op in LAYERS]:
+                    if not any(spec.scheme is INT8_WEIGHT for spec in decisions[node].weights.values()):
+                        restore_bias(node, twins[node.name])
+        return model
+
+    def model_of(self, way: Way) -> Model:
+        """The float model that a way quantizes, without corrections: it computes what the original does."""
+        self._model(way)
+        return self._models[way.strength, False, False][0]
 
     # What a way needs -----------------------------------------------------------------------------------------
 
@@ -142,7 +160,7 @@ class Chooser:
             model, rounder = source.clone(), Rounder()
             for graph in model.graphs:
                 statistics, factors = self._scaled[way.strength]
-                codes = round_adaptively(graph, statistics, self._rows(factors)) if way.rounded else {}
+                codes = round_adaptively(graph, self._rows(factors)) if way.rounded else {}
                 if way.corrected:
                     correct_biases(graph, statistics, {node: found[1] for node, found in codes.items()})
                 for weights, found in codes.values():

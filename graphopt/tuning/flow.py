@@ -55,7 +55,7 @@ def prepare(
         f"of {len(chosen.trials)} ways tried, {chosen.way} is the best: {chosen.measured.accuracy.snr:.1f} dB "
         f"(plain minmax: {plain.snr:.1f} dB)"
     )
-    return Prepared(chosen.model.clone(), chosen.statistics, statistics, chosen.rounding, chosen, [note])
+    return Prepared(chosen.model, chosen.statistics, statistics, chosen.rounding, chosen, [note])
 
 
 def gather(model: Model, data: Any, progress: Report | None = None) -> tuple[Keeper, Statistics, Bench]:

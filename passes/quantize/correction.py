@@ -46,6 +46,16 @@ def correct_biases(graph: Graph, statistics: Statistics, codes: Mapping[Node, Ar
     return count
 
 
+def restore_bias(node: Node, source: Node) -> None:
+    """Give a layer the bias that `source`, the same layer of an uncorrected model, has."""
+    place = LAYERS[node.op][3]
+    held = known_array(source.inputs[place]) if place < source.input_count else None
+    if held is not None:
+        hold(node, place, held)
+    elif place < node.input_count:
+        node.set_inputs([*node.inputs[:place], None][: source.input_count])
+
+
 def input_means(node: Node, statistics: Statistics) -> Array | None:
     """The mean of each channel that a layer reads, float64; None where it is not known."""
     weights = layer_weights(node)
@@ -67,7 +77,8 @@ def layer_mean(node: Node, weights: Array, means: Array) -> Array:
     if inputs is None:
         products: Array = summed * np.repeat(means, summed.size // means.size)
         return products
-    return summed @ means if outputs < inputs else means @ summed
+    total: Array = summed @ means
+    return total
 
 
 def _shift(node: Node, amount: Array) -> None:

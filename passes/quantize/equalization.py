@@ -21,6 +21,7 @@ from graphopt.passes.quantize.statistics import Statistics
 
 Array = np.ndarray[Any, Any]
 LIMIT = 64.0  # by which a channel is scaled at most
+_STEPS = 8  # of factors, to an octave
 
 
 def equalize(graph: Graph, statistics: Statistics, strength: float = 1.0) -> dict[Value, Array]:
@@ -53,11 +54,16 @@ def _factors(channels: Channels, statistics: Statistics, strength: float) -> Arr
         if magnitude is None or magnitude.size != ids.size:
             continue
         free = ids >= 0
-        room = magnitude.max() / np.maximum(magnitude, magnitude.max() * 1e-9 + 1e-30)
+        known = magnitude > magnitude.max() * 1e-9  # a channel that is always zero needs no larger integers
+        room = np.where(known, magnitude.max() / np.where(known, magnitude, 1.0), 1.0)
         np.minimum.at(factors, ids[free], np.maximum(room[free], 1.0))
         seen[ids[free]] = True
     factors[~seen] = 1.0
-    return np.exp2(np.round(np.log2(np.minimum(factors, LIMIT) ** strength) * 8) / 8)
+    eighths = np.floor(
+        np.log2(np.minimum(factors, LIMIT)) * strength * _STEPS + 1e-6
+    )  # down: a second run finds nothing
+    chosen: Array = np.exp2(eighths / _STEPS)
+    return chosen
 
 
 def _scale(node: Node, channels: Channels, factors: Array) -> None:

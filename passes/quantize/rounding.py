@@ -24,9 +24,7 @@ DAMPING = 0.01  # of the mean second moment, so that the inverse exists
 _BLOCK = 64
 
 
-def round_adaptively(
-    graph: Graph, statistics: object, rows: Callable[[Value], Array | None]
-) -> dict[Node, tuple[Array, Array]]:
+def round_adaptively(graph: Graph, rows: Callable[[Value], Array | None]) -> dict[Node, tuple[Array, Array]]:
     """Weights and their int8 codes for layers of one graph that read one place at a time.
 
     `rows` gives a few places of a tensor, shaped (places, channels), None where none are known.

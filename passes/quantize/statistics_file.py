@@ -150,7 +150,8 @@ def _written(key: TensorKey, found: TensorStatistics) -> _Tensor:
         tensor.recent = _Recent(samples, [low for low, _ in ranges], [high for _, high in ranges])
     if found.channel_minimum is not None and found.channel_maximum is not None:
         sides = (found.channel_minimum, found.channel_maximum)
-        tensor.channels = _Channels(*([x if math.isfinite(x) else None for x in side.tolist()] for side in sides))
+        low, high = ([x if math.isfinite(x) else None for x in side.tolist()] for side in sides)
+        tensor.channels = _Channels(low, high)
         if found.channel_sum is not None:
             tensor.channels.sum, tensor.channels.observations = found.channel_sum.tolist(), found.observations
     return tensor

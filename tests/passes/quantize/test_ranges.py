@@ -128,3 +128,12 @@ def test_statistics_that_lack_what_a_method_needs_are_refused(name: str) -> None
     found.observe(np.array([1.0, 2.0]), 0)
     with pytest.raises(UsageError, match=f"--method {name}"):
         range_of(found, RangeMethod(name))
+
+
+def test_clipping_that_counts_more_leaves_wider_ranges() -> None:
+    statistics = statistics_of(heavy_tailed())
+    ends = [range_of(statistics, RangeMethod("mse", clipping=penalty)) for penalty in (1, 10, 100, 1e9)]
+    widths = [found.maximum - found.minimum for found in ends if found is not None]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[1] < widths[2]
+    assert widths[3] == pytest.approx(statistics.maximum - statistics.minimum, rel=0.02)

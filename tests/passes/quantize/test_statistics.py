@@ -248,3 +248,20 @@ def test_methods_by_name() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             range_method(**arguments)
+
+
+def test_means_of_channels_add_up_exactly_and_are_saved(tmp_path) -> None:
+    arrays = [np.random.default_rng(place).normal(size=(1, 5, 3)).astype(np.float32) for place in range(6)]
+    whole = observed(arrays)
+    parts = [observed(arrays[:2]), observed(arrays[2:5], 2), observed(arrays[5:], 5)]
+    found = whole.tensors[KEY]
+    assert np.allclose(found.channel_mean, np.concatenate(arrays).mean((0, 1)), atol=1e-6)
+    for order in itertools.permutations(parts):
+        assert np.array_equal(merge(order).tensors[KEY].channel_sum, found.channel_sum)
+    save_statistics(whole, tmp_path / "s.json")
+    assert np.array_equal(load_statistics(tmp_path / "s.json").tensors[KEY].channel_mean, found.channel_mean)
+
+
+def test_means_of_channels_that_held_nan_are_not_known() -> None:
+    found = observed([np.array([[1, np.nan]], np.float32), np.array([[1, 2]], np.float32)]).tensors[KEY]
+    assert found.channel_mean is None
