@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model, Signature, copy_nodes
-from graphopt.names import tensor_name
+from graphopt.names import tensor_name, without_calls
 from graphopt.samples import signature_of
 
 
@@ -12,10 +12,11 @@ def layer_pairs(reference: Signature, candidate: Signature) -> dict[str, str]:
     """Tensor names of `candidate`, in the order it computes them, to those of `reference` that they should equal.
 
     A node of another name stands for the last of its origins, unless a node is called so or a later one stands for it.
+    Calls that led to a node need not be in its name.
     """
     ordered = reference.graph.topological_order()
     places = {node.name: place for place, node in enumerate(ordered)}
-    nodes = {node.name: node for node in ordered}
+    nodes = {**{without_calls(node.name): node for node in ordered}, **{node.name: node for node in ordered}}
     named: dict[str, str] = {}
     standing: dict[str, str] = {}  # reference's tensor -> candidate's
     order: list[str] = []
@@ -25,12 +26,13 @@ def layer_pairs(reference: Signature, candidate: Signature) -> dict[str, str]:
             name = tensor_name(value)
             order.append(name)
             if same is not None and value.index < len(same.outputs):
-                named[name] = name
+                named[name] = tensor_name(same.outputs[value.index])
         if same is None and len(node.outputs) == 1 and node.input_count:
             origin = max((name for name in node.source_names if name in places), key=places.__getitem__, default=None)
             if origin is not None and len(nodes[origin].outputs) == 1:
                 standing[f"{origin}:0"] = tensor_name(node.output)
-    fused = {name: origin for origin, name in standing.items() if origin not in named}
+    taken = dict.fromkeys(named.values())
+    fused = {name: origin for origin, name in standing.items() if origin not in taken}
     pairs = fused | named
     return {name: pairs[name] for name in order if name in pairs}
 

@@ -8,6 +8,7 @@ from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.value import Value
 
+CALL = "PartitionedCall"  # calls of functions are named so, numbers aside
 COMPARED = 2000  # names compared with a misspelt one; all of a large graph would take seconds
 
 
@@ -32,6 +33,16 @@ def find_value(graph: Graph, name: str) -> Value:
 def tensor_name(value: Value) -> str:
     """The name with its port, always: `conv:0`."""
     return f"{value.node.name}:{value.index}"
+
+
+def without_calls(name: str) -> str:
+    """The name of a node without the calls of functions that led to it: `PartitionedCall_1/net/add` is `net/add`."""
+    if CALL not in name:
+        return name
+    parts = name.split("/")
+    while len(parts) > 1 and (not parts[0] or CALL in parts[0]):
+        del parts[0]
+    return "/".join(parts)
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -71,3 +71,10 @@ def test_litert_runs_what_is_tflites_and_nothing_else() -> None:
     lowered = TFLiteBackend().lower(model).model
     assert engine_for(lowered, "reference").name == "litert"
     assert engine_for(model, "litert").name == engine_for(model, None).name != "litert"
+
+
+def test_calls_need_not_be_in_names() -> None:
+    model = text_model("%PartitionedCall/net/a = tf.Neg(%x)\n%y = tf.Abs(%PartitionedCall/net/a)")
+    short = text_model("%net/a = tf.Neg(%x)\n%y = tf.Abs(%net/a)")
+    pairs = layer_pairs(signature_of(model), signature_of(short))
+    assert pairs == {"x:0": "x:0", "net/a:0": "PartitionedCall/net/a:0", "y:0": "y:0"}

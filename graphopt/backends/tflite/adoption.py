@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from graphopt.backends.ends import INPUTS
 from graphopt.ir.graph import Graph
-from graphopt.ir.known import TFLITE_CONSTANT
 from graphopt.ir.model import Function, Model
+from graphopt.names import CALL, without_calls
 
 CONSTANT = "tf.Const"
-CALL = "PartitionedCall"  # calls of functions are named so, numbers aside
 IDLE = frozenset({"tf.NoOp", "tf._Retval"})
 ADOPTED = frozenset({*INPUTS, CONSTANT, *IDLE})
 
@@ -39,17 +38,14 @@ def _adopt_graph(graph: Graph) -> None:
         graph.attrs, graph.control_outputs, graph.gradient = {}, {}, None
 
 
-def shorten_constants(model: Model) -> None:
-    """Leave the calls that led to a constant out of its name, where that is free: they take kilobytes in a file.
+def shorten_names(model: Model) -> None:
+    """Leave the calls that led to a node out of its name, where that is free: they take kilobytes in a file.
 
-    Operators keep theirs, by which they are recognised.
+    Names of inputs and outputs stay.
     """
     for graph in model.graphs:
         for node in list(graph):
-            if node.op == TFLITE_CONSTANT and CALL in node.name and not node.output.is_output:
-                parts = node.name.split("/")
-                while len(parts) > 1 and (not parts[0] or CALL in parts[0]):
-                    del parts[0]
-                name = "/".join(parts)
+            if CALL in node.name and not any(value.is_output or value.is_input for value in node.outputs):
+                name = without_calls(node.name)
                 if name and graph.find(name) is None:
                     graph.rename(node, name)
