@@ -41,6 +41,10 @@ def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
     parser.add_argument(
         "--allow-custom-ops", action="store_true", help="let it be custom operators, which the application registers"
     )
+    parser.add_argument("--unroll", action="store_true", help="write out loops whose number of iterations is known")
+    parser.add_argument(
+        "--fuse-lstm", action="store_true", help="make one operator of an LSTM, whose state the application resets"
+    )
 
 
 def backend_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -49,6 +53,8 @@ def backend_options(options: argparse.Namespace) -> dict[str, Any]:
         "signatures": tuple(options.signatures or ()),
         "allow_flex": options.allow_flex,
         "allow_custom_ops": options.allow_custom_ops,
+        "unroll": options.unroll,
+        "fuse_lstm": options.fuse_lstm,
     }
     return {name: value for name, value in given.items() if value}
 
