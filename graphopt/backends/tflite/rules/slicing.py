@@ -10,9 +10,10 @@ import numpy as np
 from graphopt.backends.legalization import Array, Lowering
 from graphopt.backends.tflite.rules.common import as_int32
 from graphopt.backends.tflite.rules.kernels import move, step
-from graphopt.backends.tflite.rules.reshaping import reshaped
+from graphopt.backends.tflite.rules.reshaping import constant_shape, reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.dimensions import Dim
+from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Value
 
 MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -99,10 +100,39 @@ def _constant(op: Lowering, value: Value, vectors: Sequence[Array], masks: Masks
         found = reshaped(op, value, op.type.shape.dims)
         if found is not None:
             return found
-    clipped = (np.clip(numbers, LIMITS.min, LIMITS.max).astype(np.int32) for numbers in (begin, end, strides))
-    names = ("begin", "end", "strides")
-    made = (op.integers(numbers, name=f"{op.node.name}/{name}") for numbers, name in zip(clipped, names, strict=True))
-    return move(op, "STRIDED_SLICE", value, *made, **masks.attributes())
+    if masks.new_axis:
+        return _with_new_axes(op, value, (begin, end, strides), masks)
+    return _sliced(op, value, (begin, end, strides), masks, op.type)
+
+
+def _sliced(
+    op: Lowering, value: Value, vectors: Sequence[list[int]], masks: Masks, type: TensorType, name: str | None = None
+) -> Value:
+    made = [
+        op.integers(np.clip(numbers, LIMITS.min, LIMITS.max).astype(np.int32), name=f"{op.node.name}/{label}")
+        for numbers, label in zip(vectors, ("begin", "end", "strides"), strict=True)
+    ]
+    return move(op, "STRIDED_SLICE", value, *made, type=type, name=name, **masks.attributes())
+
+
+def _with_new_axes(op: Lowering, value: Value, vectors: Sequence[list[int]], masks: Masks) -> Value:
+    """A slice without the new axes, which few kernels are fast at, and a reshape where that has a constant shape."""
+    dims = op.type.shape.dims
+    entries = [place for place in range(len(vectors[0])) if not masks.new_axis >> place & 1]
+    if dims is None or constant_shape(dims) is None:
+        return _sliced(op, value, vectors, masks, op.type)
+    kept = [
+        place for place in range(len(vectors[0])) if not masks.shrink >> place & 1
+    ]  # entries with an axis in `dims`
+    inner = [dim for place, dim in zip(kept, dims, strict=False) if not masks.new_axis >> place & 1]
+    inner += dims[len(kept) :]
+    plain = Masks(*(sum(1 << new for new, old in enumerate(entries) if bits >> old & 1) for bits in masks))
+    rest = [[numbers[place] for place in entries] for numbers in vectors]
+    type = TensorType(value.dtype, Shape(inner))
+    part = _sliced(op, value, rest, plain._replace(new_axis=0), type, name=f"{op.node.name}/part")
+    found = reshaped(op, part, dims)
+    assert found is not None  # the shape is a constant one
+    return found
 
 
 def _takes_all(

@@ -28,7 +28,7 @@ def strided(
         (([-1], [0], [1]), {"shrink_axis_mask": 1}, ["STRIDED_SLICE"]),
         (([0, 1], [0, 2], [1, 1]), {"ellipsis_mask": 1, "shrink_axis_mask": 2}, ["STRIDED_SLICE"]),
         (([0, 0, 0], [0, 0, 0], [1, 1, 1]), {"begin_mask": 5, "end_mask": 5, "new_axis_mask": 2}, ["RESHAPE"]),
-        (([0, 0, 1], [0, 0, 3], [1, 1, 1]), {"ellipsis_mask": 1, "new_axis_mask": 2}, ["STRIDED_SLICE"]),
+        (([0, 0, 1], [0, 0, 3], [1, 1, 1]), {"ellipsis_mask": 1, "new_axis_mask": 2}, ["STRIDED_SLICE", "RESHAPE"]),
         (([0, 0], [0, 0], [1, -1]), {"begin_mask": 3, "end_mask": 3}, ["STRIDED_SLICE"]),
         (([0, 0], [3, 9], [1, 1]), {}, []),
     ],
