@@ -1,0 +1,53 @@
+"""What a caller may ask of the XLA backend."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from graphopt.ir.errors import UsageError, printable
+
+DEPTHWISE = ("auto", "grouped", "slices")
+WEIGHTS = ("arguments", "constants")
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+OLDEST = "0.9.0"  # of StableHLO: every release since reads it
+_VERSION = re.compile(r"\d+\.\d+\.\d+\Z")
+
+
+@dataclass(frozen=True)
+class XlaOptions:
+    """`signatures` names those to lower, all if none is named.
+
+    `weights` says whether they are arguments of the compiled function, stored beside it, or constants inside;
+    `depthwise` how depthwise convolutions are expressed: as grouped convolutions, as shifted slices times weights, or
+    what suits `platform`. `minimum_version` is the StableHLO version that must be able to read the artifact. `batch`
+    is a number for unknown leading dimensions of the inputs, `unknown` one for every other unknown dimension; without
+    them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that has no rule.
+    """
+
+    signatures: tuple[str, ...] = ()
+    weights: str = "arguments"
+    depthwise: str = "auto"
+    platform: str = "cpu"
+    minimum_version: str = OLDEST
+    batch: int | None = None
+    unknown: int | None = None
+    fallback: bool = True
+
+    def __post_init__(self) -> None:
+        for name, there in (("weights", WEIGHTS), ("depthwise", DEPTHWISE), ("platform", PLATFORMS)):
+            given = getattr(self, name)
+            if given not in there:
+                raise UsageError(f"{name} is '{printable(str(given))}', not one of {', '.join(there)}")
+        if not _VERSION.match(self.minimum_version):
+            shown = printable(self.minimum_version)
+            raise UsageError(f"minimum_version is '{shown}', not a StableHLO version such as {OLDEST}")
+        for name in ("batch", "unknown"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise UsageError(f"{name} is {number}, not a positive number")
+
+    @property
+    def slices_depthwise(self) -> bool:
+        """Depthwise convolutions become shifted slices times weights, which XLA's CPU code is much faster at."""
+        return self.depthwise == "slices" or (self.depthwise == "auto" and self.platform == "cpu")

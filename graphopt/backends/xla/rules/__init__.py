@@ -1,0 +1,1 @@
+"""Rules that express TensorFlow operators by StableHLO, a module for each family."""

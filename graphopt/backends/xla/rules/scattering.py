@@ -1,0 +1,77 @@
+"""Slices written to index vectors, and sums over segments."""
+
+from __future__ import annotations
+
+from graphopt.backends.xla.builder import neutral
+from graphopt.backends.xla.emission import Emission
+from graphopt.backends.xla.operand import Operand
+from graphopt.backends.xla.rules.slicing import element
+from graphopt.backends.xla.table import RULES
+
+UPDATES = {
+    "tf.TensorScatterUpdate": "", "tf.TensorScatterAdd": "add", "tf.TensorScatterSub": "subtract",
+    "tf.TensorScatterMax": "maximum", "tf.TensorScatterMin": "minimum",
+}  # fmt: skip
+SEGMENTS = {
+    "tf.UnsortedSegmentSum": "add", "tf.UnsortedSegmentMax": "maximum", "tf.UnsortedSegmentMin": "minimum",
+    "tf.UnsortedSegmentProd": "multiply",
+}  # fmt: skip
+
+
+@RULES.lower(*UPDATES)
+def tensor_scatter(op: Emission) -> Operand:
+    """A copy with slices replaced, or changed by a function."""
+    b, x, vectors, updates = op.build, op.input(0), op.input(1), op.input(2)
+    kind = UPDATES[op.node.op]
+    if not kind and vectors.dims == (1, vectors.dims[-1]):
+        return _one_slice(op, x, vectors, updates)
+    return emit_scatter(op, x, vectors, updates, kind)
+
+
+def _one_slice(op: Emission, x: Operand, vectors: Operand, updates: Operand) -> Operand:
+    """One slice: the form that XLA updates in place."""
+    b = op.build
+    flat = b.flat(vectors)
+    width = flat.static[0]
+    starts = [element(op, flat, place) for place in range(width)]
+    starts += [b.full(0, vectors.dtype)] * (x.rank - width)
+    part = b.reshape(updates, (*[1] * width, *x.dims[width:]))
+    value = b.hlo.dynamic_update_slice(x.value, part.value, [start.value for start in starts])
+    return b.made(value, x.dtype, x.dims)
+
+
+def emit_scatter(op: Emission, x: Operand, vectors: Operand, updates: Operand, kind: str) -> Operand:
+    """StableHLO's scatter: the last dimension of `vectors` indexes the first axes of `x`."""
+    b = op.build
+    width = vectors.dims[-1]
+    if not isinstance(width, int):
+        op.refuse("the length of its index vectors is not known", "specialise the inputs (--unknown)")
+    windows = list(range(vectors.rank - 1, updates.rank))
+    picked = list(range(width))
+    numbers = b.hlo.ScatterDimensionNumbers.get(windows, picked, [], [], picked, vectors.rank - 1)
+    operation = b.hlo.ScatterOp([b.type(x.dtype, x.dims)], [x.value], vectors.value, [updates.value], numbers)
+    b.scalar_region(operation, (x.dtype, x.dtype), lambda old, new: [b.binary(kind, old, new) if kind else new])
+    return b.made(operation.results[0], x.dtype, x.dims)
+
+
+@RULES.lower("tf.ScatterNd")
+def scatter_nd(op: Emission) -> Operand:
+    """Slices added up in zeros."""
+    vectors, updates = op.input(0), op.input(1)
+    return emit_scatter(op, op.build.full(0, updates.dtype, op.dims()), vectors, updates, "add")
+
+
+@RULES.lower(*SEGMENTS)
+def segments(op: Emission) -> Operand:
+    """Rows of one segment put together; a segment without rows has what changes nothing."""
+    b, x, owners = op.build, op.input(0), op.input(1)
+    kind, dims = SEGMENTS[op.node.op], op.dims()
+    number = neutral(kind, x.dtype)
+    if kind in ("maximum", "minimum") and x.dtype.is_float:
+        import ml_dtypes
+
+        limits = ml_dtypes.finfo(x.dtype.numpy)
+        number = limits.min if kind == "maximum" else limits.max
+    start = b.broadcast(b.constant(number, x.dtype), dims)
+    vectors = b.reshape(owners, (*owners.dims, 1))
+    return emit_scatter(op, start, vectors, x, kind)

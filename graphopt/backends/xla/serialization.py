@@ -1,0 +1,61 @@
+"""Modules as portable bytecode (VHLO) that older and newer releases read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphopt.backends.xla.bindings import bindings, make_context
+from graphopt.ir.errors import MalformedError, UnsupportedError, UsageError, printable
+
+HEADER = b"StableHLO_v"
+BYTECODE = b"ML\xefR"
+EXPAND = "builtin.module(func.func(chlo-legalize-to-stablehlo))"
+
+
+def serialized(module: Any, minimum_version: str) -> bytes:
+    """`module` as VHLO bytecode of `minimum_version`, checked. Raises `UsageError` where that cannot hold it."""
+    hlo, ir = bindings().stablehlo, bindings().ir
+    try:
+        module.operation.verify()
+    except ir.MLIRError as error:
+        raise UnsupportedError(f"XLA does not accept the lowered model: {_brief(error)}") from error
+    _expand(module)
+    try:
+        return bytes(hlo.serialize_portable_artifact(module, minimum_version))
+    except ValueError as error:
+        newest = hlo.get_current_version()
+        raise UsageError(
+            f"the model cannot be written for StableHLO {printable(minimum_version)} ({_brief(error)}); "
+            f"versions from {hlo.get_minimum_version()} to {newest} can be asked for"
+        ) from error
+
+
+def _expand(module: Any) -> None:
+    """CHLO's operations become StableHLO's."""
+    from jaxlib.mlir.passmanager import PassManager
+
+    bindings().stablehlo.register_stablehlo_passes()
+    with module.context:
+        PassManager.parse(EXPAND).run(module.operation)
+
+
+def parse_module(code: bytes, context: Any) -> Any:
+    """The module that VHLO or MLIR bytecode holds. Raises `MalformedError`."""
+    mlir = bindings()
+    try:
+        if HEADER in code[:32]:
+            return mlir.stablehlo.deserialize_portable_artifact(context, code)
+        return mlir.ir.Module.parse(code, context)
+    except (ValueError, mlir.ir.MLIRError) as error:
+        raise MalformedError(f"this is no StableHLO module: {_brief(error)}") from error
+
+
+def module_text(code: bytes) -> str:
+    """The module as text, constants elided."""
+    context = make_context()
+    with context:
+        return str(parse_module(code, context).operation.get_asm(large_elements_limit=16))
+
+
+def _brief(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), 400)
