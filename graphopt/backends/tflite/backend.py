@@ -84,8 +84,10 @@ class TFLiteBackend:
         hold_contents(part)
         drop_idle_targets(part)
         order_effects(part)
-        prepare = UNROLL + PREPARE if options.unroll else PREPARE
-        _run(prepare.replace(UNORDER, "") if has_state(part) else prepare, part, report, rounds=ROUNDS)
+        prepare = PREPARE.replace(UNORDER, "") if has_state(part) else PREPARE
+        _run(prepare, part, report, rounds=ROUNDS)
+        if options.unroll:  # by now lists are tensors, whose sizes follow from what loops are given
+            _run(UNROLL + prepare, part, report, rounds=ROUNDS)
         plain_outputs(part)
         if options.fuse_lstm:
             _run(FUSE_LSTM, part, report)

@@ -173,7 +173,9 @@ def test_recurrent_layers(batch: int, steps: int, open_batch: bool, open_steps: 
     assert ("tfl.DYNAMIC_UPDATE_SLICE" in found) is (every_step and (open_steps or steps > 1))
 
 
-def test_unrolled() -> None:
-    lowered = assert_lowers(recurrent("2", "3", True), reference="reference", unroll=True)
+@pytest.mark.parametrize("batch", ["2", "?"])
+def test_unrolled(batch: str) -> None:
+    data = {"x": np.random.default_rng(0).normal(size=(2, 3, 2, 3)).astype(np.float32)}
+    lowered = assert_lowers(recurrent(batch, "3", True), reference="reference", data=data, unroll=True)
     assert not lowered.model.functions
     assert "tfl.WHILE" not in {node.op for node in lowered.model.graph}
