@@ -89,8 +89,8 @@ class MarginIntoConvolution(Rule):
     """Zeros around what a convolution or a maximum reads are its own padding."""
 
     def pattern(self, onnx: Dialect, x: Wildcard, pads: Wildcard) -> Pattern:
-        """A convolution of something padded."""
-        margin = onnx.Pad(x, known(pads), attributes=ANY, name="margin")
+        """A convolution of something padded, whether the margin's value is spelled out or not."""
+        margin = onnx.Pad(x, known(pads), rest("values"), attributes=ANY, name="margin")
         return onnx.Conv(margin, rest("operands"), attributes=ANY, name="layer")
 
     def check(self, match: Match) -> str | None:
@@ -99,6 +99,8 @@ class MarginIntoConvolution(Rule):
         half = len(pads) // 2
         if match.margin.attrs.get("mode", b"constant") != b"constant":
             return "the margin repeats what it borders on"
+        if any((array := known_array(value)) is None or array.any() for value in match.values):
+            return "the margin is not of zeros"
         if any(pads[[0, 1, half, half + 1]]) or (pads < 0).any():
             return "it pads batches or channels, or cuts off"
         if match.layer.attrs.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
@@ -115,22 +117,6 @@ class MarginIntoConvolution(Rule):
         inputs = (match.x, *layer.inputs[1:])
         made = edit.node(layer.op, inputs, attrs, like=layer, name=layer.name, types=(layer.output.type,))
         return made.output
-
-
-class MarginOfZeros(MarginIntoConvolution):
-    """The same where the margin's value is spelled out."""
-
-    def pattern(self, onnx: Dialect, x: Wildcard, pads: Wildcard, value: Wildcard) -> Pattern:
-        """A convolution of something padded with a constant."""
-        margin = onnx.Pad(x, known(pads), known(value), attributes=ANY, name="margin")
-        return onnx.Conv(margin, rest("operands"), attributes=ANY, name="layer")
-
-    def check(self, match: Match) -> str | None:
-        """Zeros, and what is asked of any margin."""
-        array = known_array(match.value)
-        if array is None or array.any():
-            return "the margin is not of zeros"
-        return super().check(match)
 
 
 @dataclass(frozen=True)
@@ -155,5 +141,4 @@ class FuseLayers(RewritePass):
         BiasIntoConvolution,
         BiasIntoProduct,
         MarginIntoConvolution,
-        MarginOfZeros,
     )

@@ -134,7 +134,7 @@ def _dense(op: Lowering, rank: int, count: int) -> list[tuple[str, int]]:
     return spec
 
 
-def _slice(op: Lowering, value: Value, rows: list[tuple[int, int]], steps: np.ndarray, gone: list[int]) -> Value:  # type: ignore[type-arg]
+def _slice(op: Lowering, value: Value, rows: list[tuple[int, int]], steps: np.ndarray, gone: list[int]) -> Value:
     places = [place for _, place in rows]
     starts, ends = op.known(1), op.known(2)
     chosen = [1 if axis in gone else int(steps[place]) for axis, place in rows]
