@@ -42,7 +42,7 @@ class BiasIntoConvolution(Rule):
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The layer with the bias."""
         channels = _channels(match)
-        array = np.ascontiguousarray(np.broadcast_to(match.array("bias").reshape(-1), (channels,)))
+        array = np.ascontiguousarray(np.broadcast_to(match.array("bias").reshape(-1), (channels or 1,)))
         bias = edit.hold(array, name=match.bias.node.name)
         layer = match.layer
         return edit.node(
