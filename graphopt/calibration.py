@@ -53,6 +53,7 @@ def calibrate(
     check: bool = True,
     progress: Report | None = None,
     watcher: Watcher | None = None,
+    into: Statistics | None = None,
 ) -> Statistics:
     """Run `model`, anything `load` takes, on `data` and return statistics of every float tensor it computes.
 
@@ -70,7 +71,8 @@ def calibrate(
 
     `runtime` is litert, tensorflow or reference; by default LiteRT for TFLite models, and for TensorFlow's TensorFlow
     where it is installed and sees all of the model. With `check` off, what is wrong with the samples is noted
-    instead of raised. `watcher` is shown each sample and each tensor. Notes are in `Statistics.notes`.
+    instead of raised. `watcher` is shown each sample and each tensor; `into` are empty
+    statistics to gather in, which know what to collect. Notes are in `Statistics.notes`.
 
     Raises `UsageError` for data that do not fit the model, `CheckError` for samples that cannot be right, `RunError`
     where the model fails.
@@ -78,7 +80,7 @@ def calibrate(
     loaded = _loaded(model)
     chosen = range_method(method)
     collected = Collected.for_methods(chosen, *map(range_method, also), channels=channels)
-    statistics = Statistics(chosen, collected)
+    statistics = Statistics(chosen, collected) if into is None else into
     first = first_sample
     for name, part in _by_signature(loaded, data, signature).items():
         run = _Run(loaded, name, dict(states or {}), check, runtime)

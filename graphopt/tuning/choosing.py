@@ -1,14 +1,14 @@
 """Choosing how to quantize by measuring: a few ways that have proved good are tried, and the best is taken.
 
 No single method of choosing ranges, scaling channels or correcting biases is the best for every model; which is, can be
-measured in a fraction of a second each. Then, with effort `high`, ranges are chosen anew for one part of the model
-after another. What is measured is the noise of the outputs on the samples calibrated with; the order of trials is
-fixed, so the same model and samples give the same result.
+measured in a fraction of a second each. What one half of the samples chooses is measured on the other, since ranges
+that fit the samples too well clip others. Then, with effort `high`, ranges are chosen anew for one part of the model
+after another. The order of trials is fixed, so the same model and samples give the same result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,14 +58,16 @@ class Way(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What was found best: a float model and statistics to quantize it with, and how good that is."""
+    """What was found best: a float model and statistics to quantize it with, and how good that is, beside the plain
+    way, on all samples. `trials` has the noise of every way on samples it has not seen."""
 
     model: Model
     statistics: Statistics
     rounding: Rounder
     way: Way
     measured: Measured
-    trials: list[tuple[Way, Measured]]
+    plain: Measured
+    trials: list[tuple[Way, float]]
 
 
 def ways(effort: str) -> list[Way]:
@@ -100,30 +102,53 @@ class Chooser:
 
     def __init__(
         self, model: Model, recipe: Recipe, statistics: Statistics, keeper: Keeper, bench: Bench, supports: Supports,
-        delegate: Delegate | None,
+        delegate: Delegate | None, half: int | None = None,
     ):  # fmt: skip
         self.bench = bench
         self._recipe = msgspec.structs.replace(recipe, input_type="float32", output_type="float32")
-        self._statistics, self._keeper = statistics, keeper
+        self._statistics, self._keeper, self._half = statistics, keeper, half
         self._supports, self._delegate = supports, delegate
         self._wide = _wide(model, self._recipe, supports, delegate)
         self._models: dict[tuple[float, bool, bool], tuple[Model, Rounder]] = {(0.0, False, False): (model, Rounder())}
         self._scaled: dict[float, tuple[Statistics, dict[TensorKey, Array]]] = {0.0: (statistics, {})}
         self._ranges: dict[tuple[float, RangeMethod, TensorKey], TensorStatistics | None] = {}
 
-    def choose(self, effort: str, progress: Report | None = None) -> Chosen:
-        """The best of the ways that go with `effort`."""
-        trials: list[tuple[Way, Measured]] = []
+    def choose(self, effort: str, halves: Sequence[Chooser] = (), progress: Report | None = None) -> Chosen:
+        """The best of the ways that go with `effort`.
+
+        With `halves`, each of which knows one half of the samples and measures on the other, that is the best on
+        samples it has not seen, unless it is worse than the plain way on all of them.
+        """
+        trials: list[tuple[Way, float]] = []
         listed = ways(effort)
         for place, way in enumerate(listed):
             if progress is not None:
                 progress(place, len(listed), f"trying {way}")
-            trials.append((way, self.bench.measure(self.quantized(way, self.ranged(way))[0])))
-        way, measured = min(trials, key=lambda item: item[1].noise)
+            noise = sum(chooser.measured(way).noise for chooser in halves or (self,))
+            trials.append((way, noise / len(halves or (self,))))
+        plain = self.measured(listed[0])
+        way, measured = listed[0], plain
+        for way, _ in sorted(trials, key=lambda item: item[1]):
+            measured = plain if way == listed[0] else self.measured(way)
+            if measured.noise <= plain.noise:
+                break
         statistics = self.ranged(way)
         if effort == "high":
             statistics, measured = self._refine(way, statistics, measured, progress)
-        return Chosen(self.prepared(way, self._recipe), statistics, self._model(way)[1], way, measured, trials)
+        model = self.prepared(way, self._recipe)
+        return Chosen(model, statistics, self._model(way)[1], way, measured, plain, trials)
+
+    def half(self, place: int, statistics: Statistics) -> Chooser:
+        """One that knows every other sample, from `place` on, and measures on those between."""
+        model = self._models[0.0, False, False][0]
+        return Chooser(
+            model, self._recipe, statistics, self._keeper, self.bench.half(1 - place), self._supports, self._delegate,
+            place,
+        )  # fmt: skip
+
+    def measured(self, way: Way) -> Measured:
+        """How good a way is on the samples of the bench."""
+        return self.bench.measure(self.quantized(way, self.ranged(way))[0])
 
     def quantized(self, way: Way, statistics: Statistics, recipe: Recipe | None = None) -> tuple[Model, Plan]:
         """A quantized copy, floats at its borders; by another recipe if given."""
@@ -185,7 +210,7 @@ class Chooser:
 
         def rows(value: Value) -> Array | None:
             key = key_of(value)
-            kept = self._keeper.rows.get(key)
+            kept = self._keeper.rows_of(key, self._half)
             if not kept or len({part.shape[1] for part in kept}) > 1:
                 return None
             joined = np.concatenate(kept)
@@ -218,11 +243,12 @@ class Chooser:
     def _found_range(
         self, known: TensorStatistics, factors: Array | None, method: RangeMethod, key: TensorKey
     ) -> TensorStatistics | None:
-        if known.is_empty or not method.needs_histogram or key not in self._keeper.rows or key in self._wide:
+        kept = self._keeper.rows_of(key, self._half) if method.needs_histogram and key not in self._wide else []
+        if known.is_empty or not kept:
             return known
         seen = TensorStatistics()
         seen.histogram = np.zeros(BUCKETS, np.int64)
-        for rows in self._keeper.rows[key]:
+        for rows in kept:
             fits = factors is None or factors.size == rows.shape[1]
             add_to_histogram(seen.histogram, rows * factors if factors is not None and fits else rows)
         seen.histogram *= self._keeper.shares[key]

@@ -18,7 +18,9 @@ from graphopt.passes.quantize.trained import has_trained_ranges
 from graphopt.passes.quantize.weights import Rounding
 from graphopt.tuning.choosing import Chooser, Chosen, Report
 from graphopt.tuning.measuring import Bench, measurable
-from graphopt.tuning.watching import Keeper
+from graphopt.tuning.watching import Halves, Keeper
+
+FEWEST = 4  # samples that can be divided
 
 
 @dataclass
@@ -47,25 +49,43 @@ def prepare(
             model, data, method=methods[0] if methods else "minmax", also=methods[1:], progress=progress
         )
         return Prepared(model, statistics, statistics, notes=[reason] * bool(reason))
-    keeper, statistics, bench = gather(model, data, progress)
-    chooser = Chooser(model, recipe, statistics, keeper, bench, supports, delegate)
-    chosen = chooser.choose(effort, progress)
-    plain = chosen.trials[0][1].accuracy
+    seen = gather(model, data, progress)
+    chosen = seen.choose(seen.chooser(recipe, supports, delegate), effort, progress)
     note = (
         f"of {len(chosen.trials)} ways tried, {chosen.way} is the best: {chosen.measured.accuracy.snr:.1f} dB "
-        f"(plain minmax: {plain.snr:.1f} dB)"
+        f"(plain minmax: {chosen.plain.accuracy.snr:.1f} dB)"
     )
-    return Prepared(chosen.model, chosen.statistics, statistics, chosen.rounding, chosen, [note])
+    return Prepared(chosen.model, chosen.statistics, seen.statistics, chosen.rounding, chosen, [note])
 
 
-def gather(model: Model, data: Any, progress: Report | None = None) -> tuple[Keeper, Statistics, Bench]:
-    """Samples, statistics with channels, and the bench they make. Raises `UsageError` where nothing can be measured."""
+class Seen:
+    """What a calibration has shown of a model: `statistics`, those of halves, and the bench that the samples make."""
+
+    def __init__(self, model: Model, halves: Halves, keeper: Keeper):
+        self.model, self.halves, self.keeper = model, halves.parts, keeper
+        self.statistics = halves.whole()
+        self.bench = Bench(model, keeper.samples, keeper.outputs)
+
+    def chooser(self, recipe: Recipe, supports: Supports, delegate: Delegate | None) -> Chooser:
+        """Over all samples."""
+        return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate)
+
+    def choose(self, chooser: Chooser, effort: str, progress: Report | None) -> Chosen:
+        """The best of several ways; on samples it has not seen, where there are enough of them."""
+        if len(self.bench.samples) < FEWEST:
+            return chooser.choose(effort, (), progress)
+        halves = [chooser.half(place, part) for place, part in enumerate(self.halves)]
+        return chooser.choose(effort, halves, progress)
+
+
+def gather(model: Model, data: Any, progress: Report | None = None) -> Seen:
+    """Run `model` on `data`, see what choosing needs. Raises `UsageError` where nothing can be measured."""
     from graphopt.calibration import calibrate
 
     measurable(model)
-    keeper = Keeper(model)
-    statistics = calibrate(model, data, channels=True, watcher=keeper, progress=progress)
-    return keeper, statistics, Bench(model, keeper.samples, keeper.outputs)
+    keeper, halves = Keeper(model), Halves()
+    calibrate(model, data, channels=True, watcher=keeper, into=halves, progress=progress)
+    return Seen(model, halves, keeper)
 
 
 def _why_not(model: Model, recipe: Recipe, data: Any) -> str:

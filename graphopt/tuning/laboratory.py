@@ -76,15 +76,16 @@ class Laboratory:
             raise UsageError("no rule of the recipe computes in int8: there is nothing to keep in higher precision")
         self.model, self.notes = tflite_model(source, None, None)
         self.progress = progress
-        keeper, statistics, self.bench = gather(self.model, data, progress)
+        seen = gather(self.model, data, progress)
+        self.bench = seen.bench
         supports, delegate = kernels_of(profile), delegate_of(profile)
-        self.chooser = Chooser(self.model, self.recipe, statistics, keeper, self.bench, supports, delegate)
+        self.chooser: Chooser = seen.chooser(self.recipe, supports, delegate)
         self.plan: Plan = make_plan(self.model, self.recipe, supports, delegate)
         if effort == "fast":
             self.way, self.ranges = Way(), self.chooser.ranged(Way())
             self.chosen: Chosen | None = None
         else:
-            self.chosen = self.chooser.choose(effort, progress)
+            self.chosen = seen.choose(self.chooser, effort, progress)
             self.way, self.ranges = self.chosen.way, self.chosen.statistics
         self._path = None if state is None else os.fspath(state)
         key = f"{_digest(self.model)}.{_digest_samples(self.bench.samples)}.{profile}.{effort}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,6 +131,12 @@ class Bench:
             self._expected = [[arrays[name] for name in self.outputs] for arrays in expected]
         else:
             self._expected = [list(arrays) for arrays in self._results(model, self._named(model))]
+
+    def half(self, place: int) -> Bench:
+        """Every other sample, from `place`, 0 or 1, on."""
+        other = copy(self)
+        other.samples, other._expected = self.samples[place::2], self._expected[place::2]
+        return other
 
     def measure(self, model: Model) -> Measured:
         """Run `model` on all samples. Raises `RunError` where LiteRT cannot."""

@@ -164,6 +164,8 @@ class _Seeker:
 
     def _holds(self, places: Sequence[int], mode: Mode, rest: Mode = "int8") -> bool:
         """Measure with these parts kept in higher precision."""
+        if not places and rest != "int8":
+            return self._holds(range(len(self._units)), rest)
         units = [self._units[place] for place in sorted(places)]
         self._say(0, f"{len(units)} of {len(self._units)} parts in {mode}, {rest} beside")
         others = [unit for unit in self._units if unit not in units] if rest != "int8" else []

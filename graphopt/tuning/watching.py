@@ -8,7 +8,8 @@ import numpy as np
 
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
-from graphopt.passes.quantize.statistics import TensorKey, key_of
+from graphopt.passes.quantize.methods import RangeMethod
+from graphopt.passes.quantize.statistics import Collected, Statistics, TensorKey, key_of, merge
 
 Array = np.ndarray[Any, Any]
 SAMPLES = 32  # that are kept to measure with; more make measuring slow and hardly surer
@@ -16,9 +17,33 @@ MEMORY = 1 << 29  # bytes of samples that are kept; at least one is
 ELEMENTS = 8192  # of a tensor that are kept of each of these samples
 
 
+class Halves(Statistics):
+    """Statistics of every other sample, apart: what one half chooses can be tried on the other."""
+
+    def __init__(self) -> None:
+        super().__init__(RangeMethod(), Collected(channels=True))
+        self.parts = [Statistics(self.method, self.collected) for _ in range(2)]
+        self._part = self.parts[0]
+
+    def begin_sample(self, number: int) -> None:
+        """See `Statistics.begin_sample`."""
+        self._part = self.parts[number % 2]
+        self._part.begin_sample(number)
+
+    def observe(self, value: Value | TensorKey, array: Array) -> None:
+        """See `Statistics.observe`."""
+        self._part.observe(value, array)
+
+    def whole(self) -> Statistics:
+        """Those of all samples."""
+        found = merge([part for part in self.parts if part.samples])
+        found.notes = self.notes
+        return found
+
+
 class Keeper:
-    """Watches a calibration. `samples` and `outputs` are by name, `rows` a few places of each tensor, all channels;
-    each stands for `shares` as many."""
+    """Watches a calibration. `samples` and `outputs` are by name, `rows` a few places of each tensor, all channels,
+    with the number of the sample; each stands for `shares` as many."""
 
     def __init__(self, model: Model):
         signature = next(iter(model.signatures.values()))
@@ -27,7 +52,7 @@ class Keeper:
             self._names.setdefault(value, []).append(name)
         self.samples: list[dict[str, Array]] = []
         self.outputs: list[dict[str, Array]] = []
-        self.rows: dict[TensorKey, list[Array]] = {}
+        self.rows: dict[TensorKey, list[tuple[int, Array]]] = {}
         self.shares: dict[TensorKey, int] = {}
         self._keeps, self._bytes = True, 0
 
@@ -50,4 +75,8 @@ class Keeper:
             step = (array.size // ELEMENTS) | 1  # odd, so as not to keep step with a picture's width
             key = key_of(value)
             self.shares[key] = max(self.shares.get(key, 1), step)
-            self.rows.setdefault(key, []).append(np.array(rows[::step]))
+            self.rows.setdefault(key, []).append((len(self.samples) - 1, np.array(rows[::step])))
+
+    def rows_of(self, key: TensorKey, half: int | None) -> list[Array]:
+        """Those of one half of the samples, or of all."""
+        return [rows for number, rows in self.rows.get(key, ()) if half is None or number % 2 == half]
