@@ -21,6 +21,7 @@ SHOWN = 5  # findings that an error lists
 BUILTIN: Mapping[str, tuple[str, str]] = {
     "onnx": ("graphopt.backends.onnx.backend", "OnnxBackend"),
     "tflite": ("graphopt.backends.tflite.backend", "TFLiteBackend"),
+    "xla": ("graphopt.backends.xla.backend", "XlaBackend"),
 }
 
 

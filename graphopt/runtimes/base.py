@@ -141,7 +141,7 @@ def _as_array(given: Any, dtype: DType) -> Array:
 
 
 def get_runtime(name: str) -> Runtime:
-    """The runtime called `name`: `reference`, `tensorflow`, `litert` or `onnxruntime`.
+    """The runtime called `name`: `reference`, `tensorflow`, `litert`, `onnxruntime` or `xla`.
 
     Raises `UsageError` for any other name, and where the runtime needs a package that is not installed.
     """
@@ -161,5 +161,9 @@ def get_runtime(name: str) -> Runtime:
         from graphopt.runtimes.onnxruntime import OnnxRuntime
 
         return OnnxRuntime()
-    there = "'reference', 'tensorflow', 'litert' and 'onnxruntime'"
+    if name == "xla":
+        from graphopt.runtimes.xla import XlaRuntime
+
+        return XlaRuntime()
+    there = "'reference', 'tensorflow', 'litert', 'onnxruntime' and 'xla'"
     raise UsageError(f"there is no runtime '{printable(name)}'; there are {there}")

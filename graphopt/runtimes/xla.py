@@ -65,7 +65,7 @@ class XlaRuntime:
                 raise UsageError(f"input '{printable(name)}' is not fed")
             arrays.append(request.feeds[value])
         made = self.call(found, arrays)
-        by_value = {value: array for value, array in zip(program_node(found).outputs, made, strict=True)}
+        by_value = dict(zip(program_node(found).outputs, made, strict=True))
         by_value.update(request.feeds)
         return {name: np.asarray(by_value[value]) for name, value in request.fetches.items()}
 

@@ -148,9 +148,7 @@ class Emitter:
         made: Any = None
         try:
             if rule is None:
-                raise CannotLowerError(
-                    "there is no rule for it", "let TensorFlow lower the model, or write it otherwise"
-                )
+                raise CannotLowerError("there is no rule for it", "let TensorFlow lower the whole model (fallback)")
             with self.build.ir.Location.name(node.name):
                 made = rule(Emission(node, self))
         except CannotLowerError as refusal:

@@ -9,8 +9,9 @@ from importlib import import_module
 from graphopt.backends.xla.emission import RuleFunction
 
 FAMILIES = (
-    "elementwise", "special", "rounding", "convolution", "pooling", "normalization", "matmul", "einsum", "reduction", "reshaping",
-    "slicing", "joining", "indexing", "scattering", "ordering", "filling", "resampling", "control", "random", "recurrent",
+    "elementwise", "special", "rounding", "convolution", "pooling", "normalization", "matmul", "einsum", "reduction",
+    "reshaping", "slicing", "joining", "indexing", "scattering", "ordering", "filling", "resampling", "spectral",
+    "control", "lists", "random", "recurrent",
 )  # fmt: skip
 
 

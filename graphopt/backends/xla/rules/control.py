@@ -50,7 +50,7 @@ def _kinds(op: Emission) -> list[Any]:
 def _branches(op: Emission, operation: Any, bodies: Sequence[Graph]) -> list[Operand | None]:
     b = op.build
     arguments = op.inputs[1:]
-    passed = [value for value in op.node.inputs[1:]]
+    passed = list(op.node.inputs[1:])
     for region, body in zip(operation.regions, bodies, strict=True):
         with b.ir.InsertionPoint(region.blocks.append()):
             made = op.emitter.body(body, arguments, passed)
@@ -68,9 +68,6 @@ def while_(op: Emission) -> list[Operand | None]:
     b = op.build
     condition, body = (_graph(op, op.attr(name)) for name in ("cond", "body"))
     start = op.inputs
-    for value in op.node.outputs:
-        if value.dtype.is_handle:
-            op.refuse("it carries a list or a variable whose size is not known", "specialise the model, or unroll it")
     passed: list[Value | None] = [
         source if _passes_on(body, place) else None for place, source in enumerate(op.node.inputs)
     ]

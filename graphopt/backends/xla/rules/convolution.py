@@ -121,7 +121,7 @@ def transposed(op: Emission) -> Operand:
     axes = space(op, x.rank)
     strides, dilations = spatial(op, "strides", len(axes)), spatial(op, "dilations", len(axes))
     extent = [(size - 1) * gap + 1 for size, gap in zip(kernel.static[:-2], dilations, strict=True)]
-    sizes = [dim for dim in (op.dims()[axis] for axis in axes)]
+    sizes = [op.dims()[axis] for axis in axes]
     before = paddings(op, sizes, extent, strides)
     pads = []
     for axis, size, window, stride, (low, _) in zip(axes, sizes, extent, strides, before, strict=True):

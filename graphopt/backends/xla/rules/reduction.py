@@ -77,7 +77,7 @@ def arg_extreme(op: Emission) -> Operand:
 @RULES.lower("tf.Cumsum", "tf.Cumprod")
 def running(op: Emission) -> Operand:
     """Sums or products of all elements so far: windows that reach back to the start."""
-    b, x = op.build, op.input(0)
+    x = op.input(0)
     axis = op.axis(1, x.rank)
     size = x.dims[axis]
     if not isinstance(size, int):

@@ -21,7 +21,7 @@ SEGMENTS = {
 @RULES.lower(*UPDATES)
 def tensor_scatter(op: Emission) -> Operand:
     """A copy with slices replaced, or changed by a function."""
-    b, x, vectors, updates = op.build, op.input(0), op.input(1), op.input(2)
+    x, vectors, updates = op.input(0), op.input(1), op.input(2)
     kind = UPDATES[op.node.op]
     if not kind and vectors.dims == (1, vectors.dims[-1]):
         return _one_slice(op, x, vectors, updates)

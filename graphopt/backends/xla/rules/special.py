@@ -14,7 +14,7 @@ from graphopt.ir.types import FLOAT32
 EXPANDED = {
     "tf.Acos": "acos", "tf.Acosh": "acosh", "tf.Asin": "asin", "tf.Asinh": "asinh", "tf.Atan": "atan",
     "tf.Atanh": "atanh", "tf.Cosh": "cosh", "tf.Sinh": "sinh", "tf.Lgamma": "lgamma", "tf.Digamma": "digamma",
-    "tf.Erfc": "erfc", "tf.Erfinv": "erf_inv", "tf.BesselI1e": "bessel_i1e",
+    "tf.Erfinv": "erf_inv", "tf.BesselI1e": "bessel_i1e",
 }  # fmt: skip
 
 # A quotient of polynomials in x² for erf(x) / x in float32, within two units in the last place for |x| < 3.83.
@@ -39,7 +39,7 @@ def expanded(op: Emission) -> Operand:
     if not x.is_static:
         op.refuse("XLA's expansion of it needs numbers for the shape", "specialise the inputs (--batch, --unknown)")
     kind = op.build.type(x.dtype, x.dims)
-    made = getattr(op.build.chlo, EXPANDED[op.node.op])
+    made = getattr(op.build.chlo, EXPANDED.get(op.node.op, "erfc"))
     return op.build.made(made(x.value, results=[kind]), x.dtype, x.dims)
 
 
@@ -63,6 +63,15 @@ def _polynomial(op: Emission, x: Operand, factors: Sequence[float]) -> Operand:
     for factor in factors[1:]:
         total = op.build.add(op.build.mul(total, x), factor)
     return total
+
+
+@RULES.lower("tf.Erfc")
+def erfc(op: Emission) -> Operand:
+    """What the error function lacks to one; CHLO's expansion keeps more digits far out, but needs numbers."""
+    if op.input(0).is_static:
+        return expanded(op)
+    made = erf(op)
+    return op.build.sub(op.build.like(1, made), made)
 
 
 @RULES.lower("tf.Gelu")
