@@ -1,4 +1,4 @@
-"""move-scales: a number that attention multiplies by goes into the weights of a layer before."""
+"""move-scales: numbers that attention multiplies by, and cells of recurrent layers add, go into a layer before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphopt.ir.types import FLOAT32
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Exactness
 from graphopt.passes.matcher import Match
-from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known
+from graphopt.passes.patterns import ANY, Dialect, Pattern, Wildcard, known, rest
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Editor, Replacement, Rule
 from graphopt.passes.tflite.layers import (
@@ -23,6 +23,7 @@ from graphopt.passes.tflite.layers import (
     bias_value,
     channel_count,
     is_plain_float,
+    per_channel,
     rebuilt,
     weights_tensor,
 )
@@ -72,6 +73,44 @@ class ScaleOfProducts(Rule):
             type = match.root.output.type if node is between[0] else node.output.type
             made = edit.node(node.op, inputs, like=node, types=[type]).output
         return made
+
+
+class BiasOfSummand(Rule):
+    """A bias that is added to the sum of a layer and something else is the layer's."""
+
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+
+    def pattern(self, tfl: Dialect, other: Wildcard, constant: Wildcard) -> Pattern:
+        """A constant added to a sum, of which one part is a layer."""
+        plain = {ACTIVATION: "NONE"}
+        layer = tfl.FULLY_CONNECTED(rest("operands"), attributes=ANY, name="layer", **plain)
+        return tfl.ADD(tfl.ADD(layer, other, attributes=ANY, **plain), known(constant), attributes=ANY)
+
+    def check(self, match: Match) -> str | None:
+        """Float32, one number a channel."""
+        for value in (match.layer.output, match.other, match.root.output):
+            if not is_plain_float(value):
+                return f"'{printable(value.name)}' is {value.dtype.name}, or quantized"
+        if self.numbers(match) is None:
+            return f"the constant is not one number for each channel of '{printable(match.layer.name)}'"
+        return None
+
+    def numbers(self, match: Match) -> np.ndarray[Any, Any] | None:
+        """The bias and the constant together."""
+        layer = match.layer
+        channels = channel_count(layer)
+        bias = None if channels is None else bias_array(layer, channels)
+        held = match.tensor("constant")
+        if held is None or channels is None or bias is None:
+            return None
+        added = per_channel(held, channels, layer.output.shape.rank)
+        return None if added is None else bias + added
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The layer with both, and the sum."""
+        made = rebuilt(edit, match.layer, match.layer.output, bias=self.numbers(match))
+        attrs = {ACTIVATION: activation(match.root)}
+        return edit.node("tfl.ADD", [made, match.other], attrs, types=[match.root.output.type]).output
 
 
 def _is_number(tensor: Tensor) -> bool:
@@ -134,11 +173,12 @@ class MoveScales(RewritePass):
         %y = tfl.BATCH_MATMUL(%t, %keys)
 
     That is how attention scales its scores, of which there are as many as pairs of positions. Layers behind reshapes
-    and transposes alone are found, too.
+    and transposes alone are found, too. A bias that is added to the sum of a layer and something else, as in the cells
+    of recurrent layers, becomes the layer's.
 
     Refuses a product with an activation, tensors that are quantized or not float32, weights that others read, parts
     that something else reads, and weights that would not stay finite.
     """
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
-    rules: ClassVar[tuple[type[Rule], ...]] = (ScaleOfProducts,)
+    rules: ClassVar[tuple[type[Rule], ...]] = (ScaleOfProducts, BiasOfSummand)

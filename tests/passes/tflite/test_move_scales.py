@@ -58,6 +58,27 @@ def test_weights_that_would_not_be_finite_stay() -> None:
     assert "would not be finite" in report.refusals[0]["reason"]
 
 
+def cell(constant: str, inner: str = "tf.AddV2(%m, %h)") -> Model:
+    return text_model(
+        f"%w = tf.Const() {{value = float32[4, 8] {WEIGHTS}}}\n%bias = tf.Const() {{value = {constant}}}\n"
+        f"%m = tf.MatMul(%x, %w)\n%s = {inner}\n%y = tf.AddV2(%s, %bias)",
+        "%x: float32[2, 4], %h: float32[2, 8]",
+    )
+
+
+def test_the_bias_of_a_recurrent_cell() -> None:
+    model = cell("float32[8] [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]")
+    assert_lowers(model, ["FULLY_CONNECTED", "ADD"], reference="reference")
+    assert_lowers(cell("float32[] 2.0", "tf.AddV2(%h, %m)"), ["FULLY_CONNECTED", "ADD"], reference="reference")
+
+
+def test_what_is_no_bias_stays() -> None:
+    model = cell("float32[2, 1] [[1.0], [2.0]]")
+    assert_lowers(model, ["FULLY_CONNECTED", "ADD", "ADD"], reference="reference")
+    model = cell("float32[] 2.0", "tf.Mul(%m, %h)")
+    assert_lowers(model, ["FULLY_CONNECTED", "MUL", "ADD"], reference="reference")
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.floats(-2.0, 2.0, width=16).filter(lambda x: abs(x) > 0.01), st.booleans())
 def test_any_scale(scale: float, bias: bool) -> None:
