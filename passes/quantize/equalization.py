@@ -89,6 +89,8 @@ def _scale_layer(node: Node, channels: Channels, factors: Array) -> None:
         shape = [1] * weights.ndim
         shape[outputs], wide = -1, [1] * weights.ndim
         wide[inputs % weights.ndim] = -1
+        if len(read) > 1:  # a dense layer that reads images has a column for each place and channel
+            read = np.tile(read, weights.shape[inputs] // len(read))
         scaled = weights * made.reshape(shape) / read.reshape(wide)
     hold(node, place, scaled)
     if bias < node.input_count and node.inputs[bias] is not None:
