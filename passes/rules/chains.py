@@ -157,4 +157,29 @@ def _is_chained(held: Tensor) -> bool:
     return held.dtype.is_numeric and held.dtype.bits >= 8 and held.dtype.kind != "complex"
 
 
-CHAIN_RULES: tuple[type[Rule], ...] = (SubtractConstant, DivideByConstant, MultiplyConstants, AddConstants)
+class MultiplyNegated(Rule):
+    """`-x * c` is `x * -c`."""
+
+    keeps_interior: ClassVar[bool] = True
+
+    def pattern(self, tf: Dialect, x: Wildcard, constant: Wildcard) -> Pattern:
+        """A known operand with a sign."""
+        return tf.Mul(tf.Neg(x), known(constant, lambda held: held.dtype.is_float and held.nbytes <= CHAIN_BYTES))
+
+    def check(self, match: Match) -> str | None:
+        """Constants are folded elsewhere."""
+        return "both operands are constant" if known_tensor(match.x) is not None else None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """A product with the negated constant."""
+        negated = elementwise(np.negative, match.tensor("constant"))
+        return edit.value("tf.Mul", match.x, edit.hold(negated, f"{match.root.name}/negated"))
+
+
+CHAIN_RULES: tuple[type[Rule], ...] = (
+    MultiplyNegated,
+    SubtractConstant,
+    DivideByConstant,
+    MultiplyConstants,
+    AddConstants,
+)

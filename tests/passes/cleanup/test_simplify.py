@@ -125,6 +125,12 @@ APPLIES: dict[str, list[tuple[str, str]]] = {
         ("%a = tf.Neg(%v)\n%y = tf.Add(%a, %x)", "%y = tf.Sub(%x, %v)"),
     ],
     "subtract-negated": [("%a = tf.Neg(%v)\n%y = tf.Sub(%x, %a)", "%y = tf.AddV2(%x, %v)")],
+    "multiply-negated": [
+        (
+            "%a = tf.Neg(%x)\n%y = tf.Mul(%a, %two)",
+            constant("y/negated", "float32[3] [-2.0, -4.0, 8.0]") + "%y = tf.Mul(%x, %y/negated)",
+        )
+    ],
     "subtract-constant": [
         (
             "%y = tf.Sub(%x, %two)",
