@@ -43,7 +43,7 @@ class XlaBackend:
             part, emitted = self._emit(model, group[0], settings, report)
             if not emitted.findings:
                 code = serialized(emitted.module, settings.minimum_version)
-                programs.append(Program.of(part.signatures[group[0]], group, code, emitted.weights, settings))
+                programs.append(Program.of(part.signatures[group[0]], group, code, settings, emitted))
                 continue
             if not settings.fallback:
                 raise UnloweredError("XLA", emitted.findings)
@@ -69,4 +69,4 @@ def _fallen_back(
     except UnsupportedError as error:
         raise UnloweredError("XLA", findings) from error
     notes.append(f"'{group[0]}' was lowered by TensorFlow as a whole, because of {operators}")
-    return Program.of(part.signatures[group[0]], group, code, {}, options, producer="tensorflow")
+    return Program.of(part.signatures[group[0]], group, code, options, producer="tensorflow")

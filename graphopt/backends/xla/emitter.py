@@ -21,6 +21,7 @@ from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.tensors import Tensor
+from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
@@ -39,6 +40,7 @@ class Emitted:
     module: Any
     weights: dict[str, Tensor] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    outputs: list[TensorType] = field(default_factory=list)
 
 
 class Emitter:
@@ -87,7 +89,8 @@ class Emitter:
                 function.attributes["function_type"] = ir.TypeAttr.get(
                     ir.FunctionType.get(given, [value.type for value in found])
                 )
-        return Emitted(module, self.weights, self.findings)
+        kinds = [TensorType(operand.dtype, Shape(operand.dims)) for operand in made if operand is not None]
+        return Emitted(module, self.weights, self.findings, kinds)
 
     def _check_ends(self, ends: dict[str, Value], inputs: dict[str, Value]) -> bool:
         for name, value in ends.items():

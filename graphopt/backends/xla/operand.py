@@ -36,6 +36,16 @@ class Operand:
         return static_dims(self.dims)
 
 
+class PendingList(Operand):
+    """A list of which the number of elements is known and their shape not yet; `found` is what the first one had."""
+
+    __slots__ = ("found",)
+
+    def __init__(self, count: KnownDim, dtype: DType):
+        super().__init__(None, dtype, (count,))
+        self.found: tuple[KnownDim, ...] | None = None
+
+
 def static_dims(dims: Sequence[Dim]) -> tuple[int, ...]:
     """`dims`, all of them numbers. Ends the rule where one is not."""
     numbers = tuple(dim for dim in dims if isinstance(dim, int))

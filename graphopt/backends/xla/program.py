@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from graphopt.backends.xla.emitter import Emitted
 from graphopt.backends.xla.options import XlaOptions
 from graphopt.ir.dimensions import SymbolicDim
 from graphopt.ir.model import Model, Signature
@@ -41,16 +42,18 @@ class Program:
         signature: Signature,
         names: tuple[str, ...],
         code: bytes,
-        weights: Mapping[str, Tensor],
         options: XlaOptions,
+        emitted: Emitted | None = None,
         producer: str = "graphopt",
     ) -> Program:
-        """The program of a signature that was just lowered."""
+        """The program of a signature that was just lowered; what was emitted knows shapes that inference did not."""
+        kinds = emitted.outputs if emitted is not None else map(_kept, signature.output_values().values())
         return cls(
             names,
             {name: _kept(value) for name, value in signature.input_values().items()},
-            {name: _kept(value) for name, value in signature.output_values().items()},
-            code, dict(weights), options.platform, options.minimum_version, producer,
+            dict(zip(signature.outputs, kinds, strict=True)),
+            code, dict(emitted.weights) if emitted is not None else {},
+            options.platform, options.minimum_version, producer,
         )  # fmt: skip
 
     @property

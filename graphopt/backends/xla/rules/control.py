@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphopt.backends.xla.emission import Emission
-from graphopt.backends.xla.operand import Operand
+from graphopt.backends.xla.operand import Operand, PendingList
 from graphopt.backends.xla.table import RULES
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.graph import Graph
@@ -68,9 +68,9 @@ def while_(op: Emission) -> list[Operand | None]:
     b = op.build
     condition, body = (_graph(op, op.attr(name)) for name in ("cond", "body"))
     start = op.inputs
-    passed: list[Value | None] = [
-        source if _passes_on(body, place) else None for place, source in enumerate(op.node.inputs)
-    ]
+    passed = [source if _passes_on(body, place) else None for place, source in enumerate(op.node.inputs)]
+    if any(isinstance(operand, PendingList) for operand in start):
+        start = _sized_lists(op, start, body, passed)
     changing = [place for place, source in enumerate(passed) if source is None]
     kinds = [b.type(start[place].dtype, start[place].dims) for place in changing]
     operation = b.hlo.WhileOp(kinds, [start[place].value for place in changing])
@@ -91,6 +91,29 @@ def while_(op: Emission) -> list[Operand | None]:
     for place, result in zip(changing, operation.results, strict=True):
         results[place] = b.made(result, start[place].dtype, start[place].dims)
     return list(results)
+
+
+def _sized_lists(op: Emission, start: Sequence[Operand], body: Graph, passed: Sequence[Value | None]) -> list[Operand]:
+    """Learn the shapes of the lists' elements from an iteration that is emitted for nothing else."""
+    b = op.build
+    firm = [place for place, operand in enumerate(start) if not isinstance(operand, PendingList)]
+    kinds = [b.type(start[place].dtype, start[place].dims) for place in firm]
+    trial = b.hlo.WhileOp(kinds, [start[place].value for place in firm])
+    block = trial.regions[0].blocks.append(*kinds)
+    arguments = list(start)
+    for place, given in zip(firm, block.arguments, strict=True):
+        arguments[place] = b.made(given, start[place].dtype, start[place].dims)
+    with b.ir.InsertionPoint(block):
+        op.emitter.body(body, arguments, passed)
+    trial.operation.erase()
+    sized = []
+    for operand in start:
+        if isinstance(operand, PendingList):
+            if operand.found is None:
+                op.refuse("it carries a list whose elements have no known shape", "specialise the inputs (--batch)")
+            operand = b.full(0, operand.dtype, (operand.dims[0], *operand.found))
+        sized.append(operand)
+    return sized
 
 
 def _passes_on(body: Graph, place: int) -> bool:
