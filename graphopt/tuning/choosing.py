@@ -1,13 +1,15 @@
 """Choosing how to quantize by measuring: a few ways that have proved good are tried, and the best is taken.
 
 No single method of choosing ranges, scaling channels or correcting biases is the best for every model; which is, can be
-measured in a fraction of a second each. What one half of the samples chooses is measured on the other, since ranges
-that fit the samples too well clip others. Then, with effort `high`, ranges are chosen anew for one part of the model
-after another. The order of trials is fixed, so the same model and samples give the same result.
+measured in a fraction of a second each. What ranges of one half of the samples do to the other half counts as much as
+what all do to all, since ranges that fit the samples too well clip others. Then, with effort `high`, ranges are chosen
+anew for one part of the model after another. The order of trials is fixed, so the same model and samples give the same
+result.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ import numpy as np
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
 from graphopt.passes.quantize.arithmetic import quantize
-from graphopt.passes.quantize.channels import LAYERS
+from graphopt.passes.quantize.channels import LAYERS, layer_weights
 from graphopt.passes.quantize.correction import correct_biases, restore_bias
 from graphopt.passes.quantize.delegates import Delegate
 from graphopt.passes.quantize.equalization import equalize
@@ -59,7 +61,7 @@ class Way(NamedTuple):
 
 class Chosen(NamedTuple):
     """What was found best: a float model and statistics to quantize it with, and how good that is, beside the plain
-    way, on all samples. `trials` has the noise of every way on samples it has not seen."""
+    way, on all samples. `trials` has what every way counted by, in the order of trying."""
 
     model: Model
     statistics: Statistics
@@ -73,12 +75,12 @@ class Chosen(NamedTuple):
 def ways(effort: str) -> list[Way]:
     """What is tried, the plain way first."""
     tried = [
-        Way(), Way(0, True), Way(0, True, method=MSE), Way(0, False, method=MSE), Way(0.5), Way(0.5, True),
-        Way(0.5, True, method=MSE), Way(0.5, True, method=_mse(10)), Way(0.5, True, method=_mse(100)),
+        Way(), Way(0, True), Way(0, True, method=MSE), Way(0.5, True), Way(0.5, True, method=MSE),
+        Way(0.5, True, method=_mse(100)),
     ]  # fmt: skip
     if effort == "high":
         methods = (MINMAX, PERCENTILE, MSE, _mse(10), _mse(100))
-        tried += [Way(0.25, corrected, False, MINMAX) for corrected in (False, True)]
+        tried += [Way(0, method=MSE), Way(0.25, True), Way(0.5), Way(0.5, True, method=_mse(10))]
         tried += [Way(strength, True, True, method) for strength in (0, 0.5) for method in methods]
     return tried
 
@@ -98,34 +100,42 @@ def _named(method: RangeMethod) -> str:
 
 
 class Chooser:
-    """Tries ways to quantize one float model. Neither `model` nor `statistics` change."""
+    """Tries ways to quantize one float model. Neither `model` nor `statistics` change.
+
+    `halves` are the statistics of every other sample, from the first and from the second on.
+    """
 
     def __init__(
         self, model: Model, recipe: Recipe, statistics: Statistics, keeper: Keeper, bench: Bench, supports: Supports,
-        delegate: Delegate | None, half: int | None = None,
+        delegate: Delegate | None, halves: Sequence[Statistics] = (),
     ):  # fmt: skip
         self.bench = bench
         self._recipe = msgspec.structs.replace(recipe, input_type="float32", output_type="float32")
-        self._statistics, self._keeper, self._half = statistics, keeper, half
+        self._statistics, self._keeper, self._halves = statistics, keeper, halves
         self._supports, self._delegate = supports, delegate
         self._wide = _wide(model, self._recipe, supports, delegate)
         self._models: dict[tuple[float, bool, bool], tuple[Model, Rounder]] = {(0.0, False, False): (model, Rounder())}
         self._scaled: dict[float, tuple[Statistics, dict[TensorKey, Array]]] = {0.0: (statistics, {})}
-        self._ranges: dict[tuple[float, RangeMethod, TensorKey], TensorStatistics | None] = {}
+        self._scaled_halves: dict[float, list[Statistics]] = {0.0: list(halves)}
+        self._ranges: dict[tuple[float, RangeMethod, TensorKey, int | None], TensorStatistics | None] = {}
 
-    def choose(self, effort: str, halves: Sequence[Chooser] = (), progress: Report | None = None) -> Chosen:
+    def choose(self, effort: str, progress: Report | None = None) -> Chosen:
         """The best of the ways that go with `effort`.
 
-        With `halves`, each of which knows one half of the samples and measures on the other, that is the best on
-        samples it has not seen, unless it is worse than the plain way on all of them.
+        A way counts by its noise on all samples times that on the second half with the ranges of the first: ranges
+        that fit what was seen too well lose there. The best must not be worse on all samples than the plain way.
         """
         trials: list[tuple[Way, float]] = []
-        listed = ways(effort)
+        listed, few = ways(effort), self.bench.part(affordable(self._models[0.0, False, False][0]))
         for place, way in enumerate(listed):
             if progress is not None:
                 progress(place, len(listed), f"trying {way}")
-            noise = sum(chooser.measured(way).noise for chooser in halves or (self,))
-            trials.append((way, noise / len(halves or (self,))))
+            noise = few.measure(self.quantized(way, self.ranged(way))[0]).noise
+            if self._halves:
+                unseen = few.part(max(1, len(few.samples) // 2), 1)
+                other = unseen.measure(self.quantized(way, self.ranged(way, 0))[0]).noise
+                noise = math.sqrt(noise * other)
+            trials.append((way, noise))
         plain = self.measured(listed[0])
         way, measured = listed[0], plain
         for way, _ in sorted(trials, key=lambda item: item[1]):
@@ -137,14 +147,6 @@ class Chooser:
             statistics, measured = self._refine(way, statistics, measured, progress)
         model = self.prepared(way, self._recipe)
         return Chosen(model, statistics, self._model(way)[1], way, measured, plain, trials)
-
-    def half(self, place: int, statistics: Statistics) -> Chooser:
-        """One that knows every other sample, from `place` on, and measures on those between."""
-        model = self._models[0.0, False, False][0]
-        return Chooser(
-            model, self._recipe, statistics, self._keeper, self.bench.half(1 - place), self._supports, self._delegate,
-            place,
-        )  # fmt: skip
 
     def measured(self, way: Way) -> Measured:
         """How good a way is on the samples of the bench."""
@@ -181,8 +183,10 @@ class Chooser:
     def _model(self, way: Way) -> tuple[Model, Rounder]:
         key = (way.strength, way.corrected, way.rounded)
         if key not in self._models:
-            source = self._models[0.0, False, False][0] if not way.strength else self._equalized(way.strength)
-            model, rounder = source.clone(), Rounder()
+            source, plain = self._equalized(way.strength)
+            if key in self._models:
+                return self._models[key]
+            model, rounder = source.clone(), Rounder() if way.rounded else plain
             for graph in model.graphs:
                 statistics, factors = self._scaled[way.strength]
                 codes = round_adaptively(graph, self._rows(factors)) if way.rounded else {}
@@ -193,24 +197,28 @@ class Chooser:
             self._models[key] = model, rounder
         return self._models[key]
 
-    def _equalized(self, strength: float) -> Model:
+    def _equalized(self, strength: float) -> tuple[Model, Rounder]:
         key = (strength, False, False)
         if key not in self._models:
             model = self._models[0.0, False, False][0].clone()
-            statistics, factors = copied(self._statistics), {}
+            statistics = copied(self._statistics)
+            halves = [copied(half) for half in self._halves]
+            factors: dict[TensorKey, Array] = {}
             for graph in model.graphs:
                 for value, scaled in equalize(graph, statistics, strength).items():
                     factors[key_of(value)] = scaled
+                    for half in halves:
+                        half.scale(value, scaled)
             self._models[key] = model, Rounder()
-            self._scaled[strength] = statistics, factors
-        return self._models[key][0]
+            self._scaled[strength], self._scaled_halves[strength] = (statistics, factors), halves
+        return self._models[key]
 
     def _rows(self, factors: dict[TensorKey, Array]) -> Callable[[Value], Array | None]:
         """A few places of a tensor, all its channels, as equalization has left them."""
 
         def rows(value: Value) -> Array | None:
             key = key_of(value)
-            kept = self._keeper.rows_of(key, self._half)
+            kept = self._keeper.rows_of(key)
             if not kept or len({part.shape[1] for part in kept}) > 1:
                 return None
             joined = np.concatenate(kept)
@@ -221,29 +229,33 @@ class Chooser:
 
     # Ranges ---------------------------------------------------------------------------------------------------
 
-    def ranged(self, way: Way) -> Statistics:
-        """Statistics whose smallest and largest values are the ranges that the way's method chooses."""
+    def ranged(self, way: Way, half: int | None = None) -> Statistics:
+        """Statistics whose smallest and largest values are the ranges that the way's method chooses; of a half only."""
         self._model(way)
-        statistics, _ = self._scaled[way.strength]
+        statistics = self._scaled[way.strength][0]
         result = Statistics(MINMAX)
         result.spans = list(statistics.spans)
         for key in statistics.tensors:
-            found = self._range(way.strength, way.method, key)
+            found = self._range(way.strength, way.method, key, half)
             if found is not None:
                 result.tensors[key] = found
         return result
 
-    def _range(self, strength: float, method: RangeMethod, key: TensorKey) -> TensorStatistics | None:
-        memory = (strength, method, key)
+    def _range(
+        self, strength: float, method: RangeMethod, key: TensorKey, half: int | None = None
+    ) -> TensorStatistics | None:
+        memory = (strength, method, key, half)
         if memory not in self._ranges:
             statistics, factors = self._scaled[strength]
-            self._ranges[memory] = self._found_range(statistics.tensors[key], factors.get(key), method, key)
+            known = statistics.tensors[key] if half is None else self._scaled_halves[strength][half].tensors.get(key)
+            found = None if known is None else self._found_range(known, factors.get(key), method, key, half)
+            self._ranges[memory] = found
         return self._ranges[memory]
 
     def _found_range(
-        self, known: TensorStatistics, factors: Array | None, method: RangeMethod, key: TensorKey
-    ) -> TensorStatistics | None:
-        kept = self._keeper.rows_of(key, self._half) if method.needs_histogram and key not in self._wide else []
+        self, known: TensorStatistics, factors: Array | None, method: RangeMethod, key: TensorKey, half: int | None
+    ) -> TensorStatistics:
+        kept = self._keeper.rows_of(key, half) if method.needs_histogram and key not in self._wide else []
         if known.is_empty or not kept:
             return known
         seen = TensorStatistics()
@@ -295,6 +307,21 @@ def _wide(model: Model, recipe: Recipe, supports: Supports, delegate: Delegate |
     return frozenset(
         key_of(value) for node, decision in decisions if decision.compute == "int16" for value in node.outputs
     )
+
+
+PRODUCTS = 2e10  # of numbers, in one trial: more samples than this allows are left out, but for the best
+LEAST = 6  # samples of a trial
+
+
+def affordable(model: Model) -> int:
+    """How many samples to measure a trial with: fewer where a model computes much, the same on every machine."""
+    products = 1.0
+    for node in (node for graph in model.graphs for node in graph if node.op in LAYERS):
+        weights, dims = layer_weights(node), node.output.shape.dims or ()
+        if weights is not None:
+            places = math.prod(dim for dim in dims[:-1] if isinstance(dim, int))
+            products += float(places) * weights.size
+    return max(LEAST, int(PRODUCTS / products))
 
 
 PARTS = 12  # that a model is divided into for refining

@@ -50,7 +50,7 @@ def prepare(
         )
         return Prepared(model, statistics, statistics, notes=[reason] * bool(reason))
     seen = gather(model, data, progress)
-    chosen = seen.choose(seen.chooser(recipe, supports, delegate), effort, progress)
+    chosen = seen.chooser(recipe, supports, delegate).choose(effort, progress)
     note = (
         f"of {len(chosen.trials)} ways tried, {chosen.way} is the best: {chosen.measured.accuracy.snr:.1f} dB "
         f"(plain minmax: {chosen.plain.accuracy.snr:.1f} dB)"
@@ -67,15 +67,9 @@ class Seen:
         self.bench = Bench(model, keeper.samples, keeper.outputs)
 
     def chooser(self, recipe: Recipe, supports: Supports, delegate: Delegate | None) -> Chooser:
-        """Over all samples."""
-        return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate)
-
-    def choose(self, chooser: Chooser, effort: str, progress: Report | None) -> Chosen:
-        """The best of several ways; on samples it has not seen, where there are enough of them."""
-        if len(self.bench.samples) < FEWEST:
-            return chooser.choose(effort, (), progress)
-        halves = [chooser.half(place, part) for place, part in enumerate(self.halves)]
-        return chooser.choose(effort, halves, progress)
+        """To try ways to quantize it."""
+        halves = self.halves if len(self.bench.samples) >= FEWEST else []
+        return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate, halves)
 
 
 def gather(model: Model, data: Any, progress: Report | None = None) -> Seen:

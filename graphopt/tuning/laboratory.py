@@ -85,7 +85,7 @@ class Laboratory:
             self.way, self.ranges = Way(), self.chooser.ranged(Way())
             self.chosen: Chosen | None = None
         else:
-            self.chosen = seen.choose(self.chooser, effort, progress)
+            self.chosen = self.chooser.choose(effort, progress)
             self.way, self.ranges = self.chosen.way, self.chosen.statistics
         self._path = None if state is None else os.fspath(state)
         key = f"{_digest(self.model)}.{_digest_samples(self.bench.samples)}.{profile}.{effort}"

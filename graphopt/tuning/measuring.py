@@ -132,10 +132,11 @@ class Bench:
         else:
             self._expected = [list(arrays) for arrays in self._results(model, self._named(model))]
 
-    def half(self, place: int) -> Bench:
-        """Every other sample, from `place`, 0 or 1, on."""
-        other = copy(self)
-        other.samples, other._expected = self.samples[place::2], self._expected[place::2]
+    def part(self, count: int, place: int = 0) -> Bench:
+        """At most `count` samples, of all (`place` 0) or of every other from the second on (1)."""
+        other, step = copy(self), 1 + place
+        other.samples = self.samples[place::step][:count] or self.samples
+        other._expected = self._expected[place::step][:count] or self._expected
         return other
 
     def measure(self, model: Model) -> Measured:

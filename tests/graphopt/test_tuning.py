@@ -230,8 +230,10 @@ def test_models_without_float_outputs_are_refused() -> None:
     %y = tfl.ARG_MAX(%x, %d) {output_type = 2} : int32[1]
     }
     signature "main"(x = %x) -> (y = %y)"""
+    model = parse_model(text)
+    model.format = "tflite"
     with pytest.raises(UsageError, match="accuracy is measured on float outputs"):
-        sensitivity(parse_model(text), {"x": np.ones((2, 1, 4), np.float32)})
+        sensitivity(model, {"x": np.ones((2, 1, 4), np.float32)})
 
 
 # Commands -----------------------------------------------------------------------------------------------------
