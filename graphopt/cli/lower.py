@@ -10,6 +10,9 @@ from graphopt.cli.arguments import add_json, add_model, add_output, names
 from graphopt.cli.console import Console
 from graphopt.cli.output import check_output, write_model
 from graphopt.cli.quantize import add_recipe
+from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, check_folder, tensorrt_options, write_folder
+from graphopt.cli.xla import TARGET as XLA
+from graphopt.cli.xla import add_xla, xla_options
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.report.tables import human_bytes
@@ -25,15 +28,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_output(parser)
     add_target(parser, "--to")
-    add_recipe(parser, "--quantize", "floats stay floats")
+    add_recipe(parser, "--quantize", "floats stay floats", profile=False)
     parser.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
     parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
+    add_gates(parser)
     add_json(parser)
 
 
 def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
     """The target, and what it may be allowed."""
-    parser.add_argument(flag, dest="target", metavar="TARGET", required=True, help="tflite or onnx")
+    parser.add_argument(flag, dest="target", metavar="TARGET", required=True, help="tflite, onnx, tensorrt or xla")
     parser.add_argument("--signatures", metavar="A,B", type=names, help="signatures to lower (default: all)")
     parser.add_argument(
         "--allow-flex", action="store_true", help="let what has no builtin form be Flex operators, run by TensorFlow"
@@ -45,6 +49,8 @@ def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
     parser.add_argument(
         "--fuse-lstm", action="store_true", help="make one operator of an LSTM, whose state the application resets"
     )
+    add_tensorrt(parser)
+    add_xla(parser)
 
 
 def backend_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -55,8 +61,9 @@ def backend_options(options: argparse.Namespace) -> dict[str, Any]:
         "allow_custom_ops": options.allow_custom_ops,
         "unroll": options.unroll,
         "fuse_lstm": options.fuse_lstm,
+        **tensorrt_options(options),
     }
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value} | xla_options(options)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -64,11 +71,17 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from graphopt.lowering import lower
 
     console.result_to_stderr = options.output == "-"
-    check_output(options.output, options.force, options.model)
+    is_folder = options.target == TARGET
+    chosen = backend_options(options)
+    if is_folder:
+        check_folder(options.output, options.force)
+    elif options.target != "xla" or not _is_free(options.output, options.force):
+        check_output(options.output, options.force, options.model)
     started = time.perf_counter()
-    lowered = lower(
-        options.model, options.target, inputs=options.inputs, outputs=options.outputs, **backend_options(options)
-    )
+    given = chosen | ({"data": options.data} if is_folder and options.data else {})
+    lowered = lower(options.model, options.target, inputs=options.inputs, outputs=options.outputs, **given)
+    if is_folder:
+        return write_folder(lowered, options, console, started)
     if _asks_for_integers(options):
         _quantize(lowered, options)
     if options.metadata or options.labels:
@@ -107,7 +120,7 @@ def _quantize(lowered: Lowered, options: argparse.Namespace) -> None:
 
     quantized = quantize(
         lowered.model, options.recipe or options.mode, data=options.data, calibration=options.calibration,
-        input_type=options.input_type, output_type=options.output_type, profile=options.profile,
+        input_type=options.input_type, output_type=options.output_type, profile=options.profile, effort=options.effort,
     )  # fmt: skip
     lowered.model = quantized.model
     lowered.notes += quantized.notes
