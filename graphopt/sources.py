@@ -19,6 +19,8 @@ from graphopt.roles import is_source
 STDIN = "-"
 METAGRAPH = "metagraph"  # key of `Model.metadata` in models of SavedModels and .meta files
 CHECKPOINT = "checkpoint"  # file that names the latest checkpoint of a folder
+TENSORRT_FILES = ("model.onnx", "manifest.json")  # of a folder that lowering to TensorRT leaves
+MANIFEST = "manifest.json"  # file of a folder that a model was lowered into, to XLA
 TFLITE_HEAD = b"\0\0TFL3"  # at byte 2: no node of a GraphDef begins so
 
 ZIP_HEAD, HDF5_HEAD = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
@@ -163,15 +165,22 @@ def unfrozen_variables(model: Model) -> int:
 
 
 def _read_folder(path: str, tags: Collection[str] | None) -> Model:
-    """The SavedModel in a folder, or the graph of its latest checkpoint."""
+    """The SavedModel in a folder, the graph of its latest checkpoint, or the model lowered to TensorRT."""
     from graphopt.ir.formats.savedmodel import is_savedmodel, read_savedmodel
 
     if is_savedmodel(path):
         return read_savedmodel(path, tags=tags)
+    if os.path.isfile(os.path.join(path, MANIFEST)):
+        from graphopt.backends.xla.artifact import is_artifact, read_artifact
+
+        if is_artifact(path):
+            return read_artifact(path)
     if os.path.isfile(os.path.join(path, CHECKPOINT)):
         from graphopt.ir.formats.checkpoint import latest
 
         return read_path(latest(path))
+    if all(os.path.isfile(os.path.join(path, name)) for name in TENSORRT_FILES):
+        return read_path(os.path.join(path, TENSORRT_FILES[0]))
     raise MalformedError("a directory without a SavedModel (saved_model.pb) and without checkpoints", source=path)
 
 

@@ -20,6 +20,7 @@ SHOWN = 5  # findings that an error lists
 # name -> module and class
 BUILTIN: Mapping[str, tuple[str, str]] = {
     "onnx": ("graphopt.backends.onnx.backend", "OnnxBackend"),
+    "tensorrt": ("graphopt.backends.tensorrt.backend", "TensorRTBackend"),
     "tflite": ("graphopt.backends.tflite.backend", "TFLiteBackend"),
     "xla": ("graphopt.backends.xla.backend", "XlaBackend"),
 }

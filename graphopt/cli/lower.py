@@ -12,7 +12,7 @@ from graphopt.cli.output import check_output, write_model
 from graphopt.cli.quantize import add_recipe
 from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, check_folder, tensorrt_options, write_folder
 from graphopt.cli.xla import TARGET as XLA
-from graphopt.cli.xla import add_xla, xla_options
+from graphopt.cli.xla import add_xla, check_artifact, xla_options
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.report.tables import human_bytes
@@ -75,7 +75,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     chosen = backend_options(options)
     if is_folder:
         check_folder(options.output, options.force)
-    elif options.target != "xla" or not _is_free(options.output, options.force):
+    elif options.target == XLA:
+        check_artifact(options.output, options.force)
+    else:
         check_output(options.output, options.force, options.model)
     started = time.perf_counter()
     given = chosen | ({"data": options.data} if is_folder and options.data else {})

@@ -31,8 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def add_recipe(parser: argparse.ArgumentParser, flag: str = "--mode", default: str = "int8") -> None:
-    """How to quantize, and what from."""
+PROFILES = ("litert", "micro", "integer")
+
+
+def add_recipe(
+    parser: argparse.ArgumentParser, flag: str = "--mode", default: str = "int8", *, profile: bool = True
+) -> None:
+    """How to quantize, and what from; without `profile` the caller adds that flag."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         flag,
@@ -49,9 +54,8 @@ def add_recipe(parser: argparse.ArgumentParser, flag: str = "--mode", default: s
     )
     parser.add_argument("--input-type", choices=TYPES, help="what callers feed (default: float32)")
     parser.add_argument("--output-type", choices=TYPES, help="what callers fetch (default: float32)")
-    parser.add_argument(
-        "--profile", choices=("litert", "micro", "integer"), default="litert", help="kernels it must run on"
-    )
+    if profile:
+        parser.add_argument("--profile", choices=PROFILES, default=PROFILES[0], help="kernels it must run on")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

@@ -1,0 +1,67 @@
+"""The backend: ONNX by the ONNX backend's rules, in TensorRT's dialect, its precision in its types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
+from graphopt.backends.onnx.backend import OnnxBackend
+from graphopt.backends.onnx.options import OnnxOptions
+from graphopt.backends.tensorrt.linter import findings_of
+from graphopt.backends.tensorrt.options import TensorRTOptions
+from graphopt.backends.tensorrt.precision import narrow
+from graphopt.backends.tensorrt.profiles import check_profiles, make_profiles
+from graphopt.ir.formats.onnx.elements import DOMAINS
+from graphopt.ir.model import Model
+
+TENSORRT = "tensorrt"  # key in Model.metadata: what was asked for, and what was found
+
+
+class TensorRTBackend:
+    """Lowers to ONNX that TensorRT builds."""
+
+    name = "tensorrt"
+
+    def check(self, model: Model, **options: Any) -> list[Finding]:
+        """Every node that has no form in ONNX or that TensorRT refuses; nothing is changed."""
+        return self._lower(model, make_options(TensorRTOptions, self.name, options))[1]
+
+    def lower(self, model: Model, **options: Any) -> Lowered:
+        """A model of ONNX's dialect, with the options under `tensorrt` in its metadata.
+
+        Raises `UnloweredError` with what TensorRT refuses, `UsageError` for profiles that do not fit.
+        """
+        chosen = make_options(TensorRTOptions, self.name, options)
+        lowered, findings = self._lower(model, chosen)
+        if findings:
+            raise UnloweredError("TensorRT", findings)
+        self._describe(lowered, chosen)
+        return lowered
+
+    def _lower(self, model: Model, options: TensorRTOptions) -> tuple[Lowered, list[Finding]]:
+        if model.format == "onnx":
+            lowered, findings = Lowered(model.clone(), _empty_report()), []
+        else:
+            lowered, findings = OnnxBackend()._lower(model, OnnxOptions(options.signatures, options.opset))
+        profiles = make_profiles(options.profiles)
+        check_profiles(lowered.model, profiles)
+        if findings:
+            return lowered, findings
+        findings = findings_of(lowered.model, profiles)
+        if not findings:
+            lowered.notes += narrow(lowered.model, options)
+        return lowered, findings
+
+    def _describe(self, lowered: Lowered, options: TensorRTOptions) -> None:
+        profiles = make_profiles(options.profiles)
+        lowered.model.metadata[TENSORRT] = {
+            "precision": options.precision,
+            "opset": lowered.model.metadata[DOMAINS].get("", options.opset),
+            "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},
+        }
+
+
+def _empty_report() -> Any:
+    from graphopt.passes.report import RunReport
+
+    return RunReport()

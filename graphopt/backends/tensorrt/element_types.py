@@ -1,0 +1,73 @@
+"""Element types of the values of an ONNX model, from its operators: those that rules noted may be too narrow."""
+
+from __future__ import annotations
+
+from graphopt.ir.attributes import FunctionRef
+from graphopt.ir.graph import Graph
+from graphopt.ir.model import Function, Model
+from graphopt.ir.tensors import Tensor
+from graphopt.ir.types import BOOL, FLOAT32, INT64, UNKNOWN_DTYPE, DType
+from graphopt.ir.value import Node, Value
+
+Types = dict[Value, DType]
+_TRUTHS = frozenset({
+    "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "Not", "And", "Or", "Xor",
+})  # fmt: skip
+_PLACES = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin", "NonMaxSuppression"})
+_TYPED_BY = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "Loop": 2}  # input whose type the result has
+
+
+def element_types(model: Model) -> Types:
+    """The element type of every value; `UNKNOWN_DTYPE` where nothing tells."""
+    types: Types = {}
+    for graph in model.graphs:
+        _of_graph(model, graph, types)
+    return types
+
+
+def _of_graph(model: Model, graph: Graph, types: Types) -> None:
+    for node in graph.topological_order():
+        made = _of_node(model, node, types)
+        for value, dtype in zip(node.outputs, made, strict=True):
+            types[value] = dtype if dtype is not UNKNOWN_DTYPE else value.dtype
+
+
+def _of_node(model: Model, node: Node, types: Types) -> list[DType]:
+    kind, count = node.op_type, len(node.outputs)
+    if kind in ("Input", "Initializer") or node.dialect != "onnx":
+        return [value.dtype for value in node.outputs]
+    if kind in _TRUTHS:
+        return [BOOL] * count
+    if kind in _PLACES:
+        return [INT64] * count
+    if kind == "Cast":
+        to = node.attrs.get("to")
+        return [to if isinstance(to, DType) else node.output.dtype]
+    if kind == "ConstantOfShape":
+        held = node.attrs.get("value")
+        return [held.dtype if isinstance(held, Tensor) else FLOAT32]
+    if kind == "Loop":
+        return [_of(types, value) for value in node.inputs[2:]][:count] + _scanned(model, node)
+    if kind == "If":
+        return [value.dtype for value in node.outputs]
+    if kind == "QuantizeLinear":
+        return [_of(types, node.inputs[2]) if node.input_count > 2 else node.output.dtype]
+    place = _TYPED_BY.get(kind, 0)
+    own = _of(types, node.inputs[place]) if node.input_count > place else UNKNOWN_DTYPE
+    if kind == "TopK":
+        return [own, INT64]
+    return [own] * count
+
+
+def _scanned(model: Model, node: Node) -> list[DType]:
+    """Types of what a loop gathers, iteration by iteration."""
+    body = node.attrs.get("body")
+    function = model.functions.get(body.name) if isinstance(body, FunctionRef) else None
+    states = node.input_count - 2 - int(node.attrs.get("_captures", 0))
+    if not isinstance(function, Function):
+        return []
+    return [value.dtype for value in function.outputs[1 + states :]][: max(len(node.outputs) - states, 0)]
+
+
+def _of(types: Types, value: Value | None) -> DType:
+    return UNKNOWN_DTYPE if value is None else types.get(value, value.dtype)
