@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
@@ -38,5 +40,9 @@ def batch_matmul(op: Lowering) -> Value:
 
 @RULES.legalize("tf.Einsum")
 def einsum(op: Lowering) -> Value:
-    """A sum of products in Einstein's notation, which ONNX has as it is."""
-    return op.emit("Einsum", *op.inputs, equation=op.text("equation").encode())
+    """A sum of products in Einstein's notation, which ONNX has with small letters only."""
+    equation = op.text("equation").replace(" ", "")
+    letters = dict(zip(dict.fromkeys(filter(str.isalpha, equation)), ascii_lowercase, strict=False))
+    if any(letter.isalpha() and letter not in letters for letter in equation):
+        op.refuse(f"its equation has more than {len(ascii_lowercase)} different letters")
+    return op.emit("Einsum", *op.inputs, equation="".join(letters.get(c, c) for c in equation).encode())
