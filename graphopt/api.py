@@ -55,7 +55,8 @@ def load(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Coll
 def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write `model` to `path`: TFLite for `.tflite`, ONNX for `.onnx`, a GraphDef for other files, text for `.pbtxt`.
 
-    A SavedModel is written into the folder `path` where that ends with a slash or is a SavedModel already, or where a
+    What was lowered to XLA is written into the folder `path`. A SavedModel is written
+    into the folder `path` where that ends with a slash or is a SavedModel already, or where a
     name without a suffix is given for a model that came from a SavedModel or has variables.
 
     What is written is complete or not there at all. Raises `UsageError` where `path` exists, unless told to
@@ -63,6 +64,11 @@ def save(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False)
     has no place for the values of variables, of which at most those left out of a freeze may remain.
     """
     name = os.fspath(path)
+    if model.format == "xla":
+        from graphopt.backends.xla.artifact import write_artifact
+
+        write_artifact(model, name, overwrite=overwrite)
+        return
     if sources.is_folder_name(name, model):
         from graphopt.ir.formats.savedmodel_writer import write_savedmodel
 

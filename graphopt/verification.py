@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "graphopt/verify/v1"
 DEFAULT_SIGNATURE = "serving_default"
-OWN_RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "xla": "xla"}  # of models whose operators no other runtime has
+# Of models whose operators no other runtime has.
+OWN_RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "xla": "xla"}
 SAMPLES = 3  # random samples where the caller gives neither data nor a number
 
 

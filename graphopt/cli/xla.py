@@ -1,0 +1,43 @@
+"""What `lower` and `check` may be told for XLA."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from graphopt.ir.errors import UsageError, printable
+
+TARGET = "xla"
+OPTIONS = ("weights", "depthwise", "platform", "minimum_version", "batch", "unknown")
+
+
+def add_xla(parser: argparse.ArgumentParser) -> None:
+    """The options of the target `xla`."""
+    group = parser.add_argument_group("XLA")
+    group.add_argument("--weights", choices=("arguments", "constants"), help="weights beside the program, or in it")
+    group.add_argument("--depthwise", choices=("auto", "grouped", "slices"), help="form of depthwise convolutions")
+    group.add_argument("--platform", choices=("cpu", "cuda", "rocm", "tpu"), help="what it is to run on (default: cpu)")
+    group.add_argument("--minimum-version", metavar="V", help="oldest StableHLO version that must read it")
+    group.add_argument("--batch", metavar="N", type=int, help="number for unknown leading dimensions of the inputs")
+    group.add_argument("--unknown", metavar="N", type=int, help="number for their other unknown dimensions")
+    group.add_argument("--no-fallback", action="store_true", help="never let TensorFlow lower the model as a whole")
+
+
+def xla_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Those that were given."""
+    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    return given | ({"fallback": False} if options.no_fallback else {})
+
+
+def check_artifact(path: str, force: bool) -> None:
+    """Raise `UsageError`, before any work, unless an artifact's folder may be written to `path`."""
+    shown = printable(path)
+    if path == "-":
+        raise UsageError("lowering to XLA writes a folder, which standard output cannot take")
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise UsageError(f"'{shown}' is a file; lowering to XLA writes a folder")
+    if os.path.isdir(path) and os.listdir(path) and not force:
+        raise UsageError(f"'{shown}' exists; give --force to replace it")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path.rstrip("/")))):
+        raise UsageError(f"the folder around '{shown}' does not exist")
