@@ -114,8 +114,8 @@ def test_depthwise_weights_beside_floats_are_dequantized_for_the_delegate() -> N
     body = f"""
     %w = tfl.CONSTANT() {{value = {weights}}} : float32[1, 3, 3, 2]
     %b = tfl.CONSTANT() {{value = float32[2] [0.0, 0.0]}} : float32[2]
-    %y = tfl.DEPTHWISE_CONV_2D(%x, %w, %b) {{padding = b"SAME", stride_w = 1, stride_h = 1, dilation_w_factor = 1,
-      dilation_h_factor = 1, depth_multiplier = 1, {NONE}}} : float32[1, 8, 8, 2]
+    %y = tfl.DEPTHWISE_CONV_2D(%x, %w, %b) {{padding = b"SAME", stride_w = 1, stride_h = 1, dilation_wfactor = 1,
+      dilation_hfactor = 1, depth_multiplier = 1, {NONE}}} : float32[1, 8, 8, 2]
     """
     model = build(body, inputs="%x: float32[1, 8, 8, 2]")
     plan = run(model, Recipe((Rule(mode="dynamic"),)))
