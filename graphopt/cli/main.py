@@ -35,6 +35,7 @@ VERBS = {
     "passes": Verb("graphopt.cli.passes", "the passes and pipelines there are; one of them in full"),
     "verify": Verb("graphopt.cli.verify", "compare what two models compute"),
     "diff": Verb("graphopt.cli.diff", "compare how two models are built"),
+    "bench": Verb("graphopt.cli.bench", "time a model in several runtimes, side by side"),
     "why": Verb("graphopt.cli.why", "what a rule makes of a model, and why it leaves a node alone"),
     "transform": Verb("graphopt.cli.transform", "transform_graph's flags and transforms"),
     "example": Verb("graphopt.cli.example", "write a small model to try things on"),

@@ -65,3 +65,17 @@ def local_response(op: Emission) -> Operand:
     squares = reduce_window(op, "add", b.mul(x, x), [3], [2 * radius + 1], [1], [(radius, radius)])
     base = b.add(b.mul(squares, float(op.attr("alpha"))), float(op.attr("bias")))
     return b.div(x, b.binary("power", base, float(op.attr("beta"))))
+
+
+@RULES.lower("tf.SoftmaxCrossEntropyWithLogits", "tf.SparseSoftmaxCrossEntropyWithLogits")
+def cross_entropy(op: Emission) -> list[Operand | None]:
+    """The loss of each row, and its gradient."""
+    b, logits, labels = op.build, op.input(0), op.input(1)
+    if op.node.op.startswith("tf.Sparse"):
+        hit = b.compare("EQ", b.broadcast(labels, logits.dims, (0,)), b.iota(labels.dtype, logits.dims, 1))
+        labels = b.convert(hit, logits.dtype)
+    shifted = b.sub(logits, b.reduce("maximum", logits, [1], keep=True))
+    powers = b.unary("exponential", shifted)
+    total = b.reduce("add", powers, [1], keep=True)
+    loss = b.reduce("add", b.mul(labels, b.sub(b.unary("log", total), shifted)), [1])
+    return [loss, b.sub(b.div(powers, total), labels)]
