@@ -27,8 +27,10 @@ PREPARE = (
     "specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},merge-duplicates,strip-unused,"
     "remove-unused-functions"
 )
-LAYOUT = "channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused"
-FINISH = "fuse-layers,merge-duplicates"
+LAYOUT = (
+    "channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,recognise-gelu{target=onnx}"
+)
+FINISH = "drop-reshapes,fuse-layers,recognise-normalization,merge-duplicates,strip-unused"
 ROUNDS = 8
 
 

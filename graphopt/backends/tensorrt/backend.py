@@ -40,7 +40,7 @@ class TensorRTBackend:
 
     def _lower(self, model: Model, options: TensorRTOptions) -> tuple[Lowered, list[Finding]]:
         if model.format == "onnx":
-            lowered, findings = Lowered(model.clone(), _empty_report()), []
+            lowered, findings = Lowered(model.clone(), _empty_report()), list[Finding]()
         else:
             lowered, findings = OnnxBackend()._lower(model, OnnxOptions(options.signatures, options.opset))
         profiles = make_profiles(options.profiles)

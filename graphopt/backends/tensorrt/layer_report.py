@@ -16,7 +16,8 @@ _PARTS = ("Input", "Initializer")
 def layer_report(model: Model) -> dict[str, Any]:
     """Plain data for JSON."""
     types = element_types(model)
-    layers, transposes = [], 0
+    layers: list[dict[str, Any]] = []
+    transposes = 0
     counts: Counter[str] = Counter()
     for graph in model.graphs:
         for node in graph.topological_order():
@@ -31,9 +32,9 @@ def layer_report(model: Model) -> dict[str, Any]:
                 "shapes": [str(value.shape) for value in node.outputs],
                 "weight_bytes": sum(held.nbytes for held in weights),
             })  # fmt: skip
-    held = {id(n.attrs["value"]): n.attrs["value"] for g in model.graphs for n in g if n.op_type == "Initializer"}
+    distinct = {id(n.attrs["value"]): n.attrs["value"] for g in model.graphs for n in g if n.op_type == "Initializer"}
     sizes: Counter[str] = Counter()
-    for item in held.values():
+    for item in distinct.values():
         sizes[item.dtype.name] += item.nbytes
     computed = Counter(kind for layer in layers for kind in dict.fromkeys(layer["types"]))
     return {

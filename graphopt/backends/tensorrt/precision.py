@@ -74,7 +74,7 @@ def narrow(model: Model, options: TensorRTOptions) -> list[str]:
 
 def _leaving(model: Model, statistics: Statistics) -> dict[Value, None]:
     """Values whose numbers come near the end of float16's range, or beyond."""
-    found = {}
+    found: dict[Value, None] = {}
     for node in model.graph:
         for value in node.outputs:
             seen = statistics.of(value)

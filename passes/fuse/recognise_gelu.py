@@ -1,11 +1,13 @@
-"""recognise-gelu: Gaussian error linear units that are written out get TFLite's operator."""
+"""recognise-gelu: Gaussian error linear units that are written out get the target's operator."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.types import FLOAT32
 from graphopt.passes.base import Exactness
@@ -14,6 +16,7 @@ from graphopt.passes.patterns import Dialect, Pattern, Wildcard, either, known
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Editor, Replacement, Rule
 
+TARGETS = ("tflite", "onnx")
 TOLERANCE = 1e-4  # of the constants, relative: some models write fewer digits
 ROOT = math.sqrt(2.0)
 SLOPE = math.sqrt(2.0 / math.pi)
@@ -50,6 +53,9 @@ class _Gelu(Rule):
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     approximate: ClassVar[bool] = False
 
+    def __init__(self, target: str = TARGETS[0]):
+        self.target = target
+
     def check(self, match: Match) -> str | None:
         """Float32, and no constant widens the shape."""
         made = match.root.output
@@ -61,8 +67,12 @@ class _Gelu(Rule):
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """One operator."""
-        attrs = {"approximate": self.approximate}
-        return edit.node("tfl.GELU", [match.x], attrs, types=[match.root.output.type]).output
+        kinds = [match.root.output.type]
+        if self.target == "onnx":
+            return edit.node(
+                "onnx.Gelu", [match.x], {"approximate": b"tanh" if self.approximate else b"none"}, types=kinds
+            ).output
+        return edit.node("tfl.GELU", [match.x], {"approximate": self.approximate}, types=kinds).output
 
 
 class ErrorFunctionGelu(_Gelu):
@@ -108,9 +118,12 @@ class TanhGelu(_Gelu):
         return either(*product(tf, x, number(0.5), _sum(tf, tf.Tanh(inner), number(1.0))))
 
 
+GELUS: tuple[type[_Gelu], ...] = (ErrorFunctionGelu, ComplementGelu, TanhGelu)
+
+
 @dataclass(frozen=True)
 class RecogniseGelu(RewritePass):
-    """Give Gaussian error linear units that are written out TFLite's operator, before their parts are lowered.
+    """Give Gaussian error linear units that are written out one operator, before their parts are lowered.
 
     *Given*
 
@@ -124,10 +137,23 @@ class RecogniseGelu(RewritePass):
 
         %y = tfl.GELU(%x) {approximate = false}
 
+    `target` says whose operator it becomes: TFLite's, or ONNX's (`onnx`).
+
     By the error function, its complement, or the approximation by a hyperbolic tangent; products in any order.
 
     Refuses types other than float32, constants that widen the shape, and parts that something else reads.
     """
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
-    rules: ClassVar[tuple[type[Rule], ...]] = (ErrorFunctionGelu, ComplementGelu, TanhGelu)
+    rules: ClassVar[tuple[type[Rule], ...]] = GELUS
+    target: str = TARGETS[0]
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise UsageError(
+                f"recognise-gelu knows no target '{printable(self.target)}'; it knows {', '.join(TARGETS)}"
+            )
+
+    def make_rules(self) -> Sequence[Rule]:
+        """The three ways to write it."""
+        return [rule(self.target) for rule in GELUS]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from graphopt.ir.model import Model
 from graphopt.passes import run_pass
-from graphopt.passes.tflite.recognise_gelu import CUBE, ROOT, SLOPE, RecogniseGelu
+from graphopt.passes.fuse.recognise_gelu import CUBE, ROOT, SLOPE, RecogniseGelu
 from graphopt.testing import check_pass
 from graphopt.testing.lowering import assert_lowers, text_model
 
