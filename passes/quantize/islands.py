@@ -16,6 +16,7 @@ from graphopt.passes.quantize.cuts import UNLIMITED, Network
 from graphopt.passes.quantize.delegates import Delegate
 
 CONVERSION = 4096  # elements that are converted in the time that calling a conversion takes
+SHORT = 16  # elements that vector instructions gain nothing by
 _BY_TABLE = frozenset({"tfl.LOGISTIC", "tfl.TANH", "tfl.ELU", "tfl.LEAKY_RELU"})  # of int8: much cheaper than of floats
 _NORMS = frozenset({"tfl.RSQRT", "tfl.SQRT", "tfl.SQUARED_DIFFERENCE"})  # what 8 bits tell too little of
 
@@ -30,12 +31,24 @@ def islands(candidates: Mapping[Node, bool], delegate: Delegate, ends: Ends = (F
     `candidates` are the nodes of a graph that can compute in int8; those that are True must unless the delegate
     leaves them.
     """
-    left = {node: f"{delegate.name} takes no {node.op_type} of int8" for node in candidates if delegate.leaves(node)}
+    left = {
+        node: f"{delegate.name} takes no {node.op_type} of int8"
+        for node in candidates
+        if delegate.leaves(node) and not _ends_in_short_rows(node)
+    }
     if not left:
         return {}
     beside = f"{delegate.name} is faster with what it reads and yields in floats"
     found = {**dict.fromkeys(_after_norms(left, candidates), beside), **left}
     return {**dict.fromkeys(_cheapest(candidates, found, ends), beside), **found}
+
+
+def _ends_in_short_rows(node: Node) -> bool:
+    """A softmax at the end of a model, over a few classes for many places: faster by table, and splits nothing."""
+    if node.op != "tfl.SOFTMAX" or node.output.use_count:
+        return False
+    classes = node.output.shape.dims[-1] if node.output.shape.dims else None
+    return isinstance(classes, int) and classes <= SHORT < _size(node.output) // classes
 
 
 def _after_norms(left: Collection[Node], candidates: Mapping[Node, bool]) -> dict[Node, None]:

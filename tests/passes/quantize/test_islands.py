@@ -176,3 +176,10 @@ def test_a_scaled_norm_is_one_island_too() -> None:
     )
     plan = run(dense(body))
     assert [row["compute"] for row in plan.rows()] == ["int8", *["float32"] * 8]
+
+
+@pytest.mark.parametrize(("places", "computes"), [(64, "int8"), (2, "float32")])
+def test_a_softmax_over_few_classes_at_the_end_stays_integer(places: int, computes: str) -> None:
+    kind = f"float32[{places}, 4]"
+    model = build(f"%y = tfl.SOFTMAX(%x) {{beta = 1.0}} : {kind}", inputs=f"%x: {kind}")
+    assert [row["compute"] for row in run(model).rows()] == [computes]
