@@ -9,4 +9,16 @@ from graphopt.compat.tflite import (
     TFLiteConverterV1,
 )
 
-__all__ = ["OpsSet", "Optimize", "RepresentativeDataset", "TFLiteConverter", "TFLiteConverterV1", "TargetSpec"]
+from graphopt.compat.trt import TrtConversionParams, TrtGraphConverterV2, TrtPrecisionMode
+
+__all__ = [
+    "OpsSet",
+    "Optimize",
+    "RepresentativeDataset",
+    "TFLiteConverter",
+    "TFLiteConverterV1",
+    "TargetSpec",
+    "TrtConversionParams",
+    "TrtGraphConverterV2",
+    "TrtPrecisionMode",
+]

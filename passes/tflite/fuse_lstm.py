@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from graphopt.ir.errors import printable
+from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.known import PASS_THROUGH, hold, known_array, known_scalar, known_tensor
 from graphopt.ir.model import Model
 from graphopt.ir.types import FLOAT32, INT32, Shape, TensorType
@@ -17,12 +17,14 @@ from graphopt.passes.base import Exactness, Pass, PassContext
 from graphopt.passes.control.call_sites import Site, is_passed_through
 from graphopt.passes.control.plain_variables import Loops, small_constant
 from graphopt.passes.control.take_constant_branches import has_effects
+from graphopt.passes.onnx.lstm_operator import lstm_operator
 from graphopt.passes.removal import remove_dead
 
 Array = np.ndarray[Any, Any]
 OPERATOR = "tfl.UNIDIRECTIONAL_SEQUENCE_LSTM"
 SUMS = ("tf.Add", "tf.AddV2", "tf.BiasAdd")
 RESHAPES = ("tf.Reshape", "tf.Squeeze", "tf.ExpandDims")
+TARGETS = ("tflite", "onnx")
 GATES = "ifco"  # in the order of the operator's inputs
 
 
@@ -49,21 +51,27 @@ class FuseLstm(Pass):
     large, so this pass runs only where it is asked for.
 
     Refuses loops whose body does more than an LSTM cell with sigmoids and hyperbolic tangents, initial states other
-    than zeros, a cell state that something reads afterwards, unknown sizes, and types other than float32.
+    than zeros, a cell state that something reads afterwards, unknown sizes, and types other than float32. With `target`
+    `onnx` it makes ONNX's LSTM, which keeps no state, and takes batches of unknown size.
     """
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+    target: str = TARGETS[0]
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise UsageError(f"there is no target '{printable(self.target)}' here; there are {', '.join(TARGETS)}")
 
     def run(self, model: Model, context: PassContext) -> None:
         """Fuse every loop that has its functions for itself."""
         for node, site in Loops(model).by_node.items():
             try:
-                cell = _Loop(site).cell()
+                cell = _Loop(site).cell(self.target == "onnx")
             except _UnfitError as reason:
                 context.refused(self.name, node, str(reason))
                 continue
             if context.allows(self.name, self.exactness):
-                made = _emit(site, cell)
+                made = _emit(site, cell) if self.target == TARGETS[0] else _emit_onnx(site, cell)
                 context.rewrote(self.name, removed=(node,), added=(made,))
 
 
@@ -112,7 +120,7 @@ class _Loop:
         self.arguments = {value: place for place, value in enumerate(self.body.inputs)}
         self.results = [_through(value) for value in self.body.outputs]
 
-    def cell(self) -> _Cell:
+    def cell(self, open_batch: bool = False) -> _Cell:
         """The cell. Raises `_UnfitError`."""
         loop = self.site.node
         _need(not any(has_effects(function) for function in self.site.functions), "its body has effects")
@@ -129,7 +137,8 @@ class _Loop:
             _need(place not in (counter, inputs) or not used, f"'{printable(value.name)}' is read afterwards")
         for place in (state, hidden):
             _need(_is_zero(self.site.operands[place]), "its state does not start with zeros")
-        shape = self.site.operands[inputs].shape.static
+        known = self.site.operands[inputs].shape
+        shape = known.dims if open_batch else known.static
         _need(shape is not None and len(shape) == 3, "the shape of its inputs is not known")
         assert shape is not None
         _need(shape[0] == steps, f"it runs {steps} steps over {shape[0]} inputs")
@@ -370,12 +379,33 @@ def _emit(site: Site, cell: _Cell) -> Node:
         graph.replace_value(loop.outputs[place], last([cell.steps - 1]) if only_last else made.output)
     if loop.outputs[cell.hidden].use_count:
         graph.replace_value(loop.outputs[cell.hidden], last(cell.steps - 1))
+    _remove(loop)
+    return made
+
+
+def _emit_onnx(site: Site, cell: _Cell) -> Node:
+    """The same with ONNX's operator."""
+    loop = site.node
+    graph = loop.graph
+    assert graph is not None
+    inputs = site.operands[cell.inputs]
+    made, every, last, state = lstm_operator(loop, inputs, cell.kernels, cell.recurrent, cell.biases)
+    for place, only_last in cell.outputs:
+        graph.replace_value(loop.outputs[place], last if only_last else every)
+    if loop.outputs[cell.hidden].use_count:
+        graph.replace_value(loop.outputs[cell.hidden], state)
+    _remove(loop)
+    return made
+
+
+def _remove(loop: Node) -> None:
+    graph = loop.graph
+    assert graph is not None
     producers = list(dict.fromkeys(loop.predecessors()))
     for user in loop.control_users:
         user.remove_control_input(loop)
     graph.remove(loop)
     remove_dead(graph, producers)
-    return made
 
 
 def _element(loop: Node, sequence: Value, index: list[int] | int) -> Value:

@@ -27,6 +27,7 @@ PREPARE = (
     "specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},merge-duplicates,strip-unused,"
     "remove-unused-functions"
 )
+RECURRENT = "fuse-lstm{target=onnx},strip-unused,remove-unused-functions"
 LAYOUT = (
     "channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,recognise-gelu{target=onnx}"
 )
@@ -62,6 +63,7 @@ class OnnxBackend:
         report = RunReport()
         drop_idle_targets(part)
         _run(PREPARE, part, report, ROUNDS)
+        _run(RECURRENT, part, report)
         _run(LAYOUT, part, report, 2)
         restructure(part)
         plain_outputs(part)

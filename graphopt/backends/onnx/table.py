@@ -23,6 +23,7 @@ FAMILIES = (
     "indexing",
     "filling",
     "blocks",
+    "detection",
     "control",
 )
 

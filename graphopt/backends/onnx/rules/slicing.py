@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
@@ -106,12 +108,13 @@ def strided_slice(op: Lowering) -> Value:
                 position += 1
             axis += 1
     if rows:
-        value = _slice(op, value, rows, steps, gone)
+        value = _slice(op, value, rows, steps, gone, _open(op) if gone or added else op.type)
     if gone:
-        value = op.emit("Squeeze", value, longs(op, gone, "shrunk"), type=_open(op), name=f"{op.node.name}/shrunk")
+        kind = _open(op) if added else op.type
+        value = op.emit("Squeeze", value, longs(op, gone, "shrunk"), type=kind, name=f"{op.node.name}/shrunk")
     if added:
-        value = op.emit("Unsqueeze", value, longs(op, added, "new"), type=_open(op), name=f"{op.node.name}/new")
-    return op.emit("Identity", value)
+        value = op.emit("Unsqueeze", value, longs(op, added, "new"), name=f"{op.node.name}/new")
+    return value if rows or added else op.emit("Identity", value)
 
 
 def _open(op: Lowering) -> TensorType:
@@ -134,7 +137,9 @@ def _dense(op: Lowering, rank: int, count: int) -> list[tuple[str, int]]:
     return spec
 
 
-def _slice(op: Lowering, value: Value, rows: list[tuple[int, int]], steps: np.ndarray, gone: list[int]) -> Value:
+def _slice(
+    op: Lowering, value: Value, rows: list[tuple[int, int]], steps: Any, gone: list[int], kind: TensorType
+) -> Value:
     places = [place for _, place in rows]
     starts, ends = op.known(1), op.known(2)
     chosen = [1 if axis in gone else int(steps[place]) for axis, place in rows]
@@ -154,7 +159,7 @@ def _slice(op: Lowering, value: Value, rows: list[tuple[int, int]], steps: np.nd
         first, last = _computed(op, rows, places, gone)
     axes = longs(op, [axis for axis, _ in rows], "axes")
     return op.emit(
-        "Slice", value, first, last, axes, longs(op, chosen, "steps"), type=_open(op), name=f"{op.node.name}/slice"
+        "Slice", value, first, last, axes, longs(op, chosen, "steps"), type=kind, name=f"{op.node.name}/slice"
     )
 
 
