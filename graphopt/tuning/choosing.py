@@ -10,7 +10,8 @@ result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,7 +62,7 @@ class Way(NamedTuple):
 
 class Chosen(NamedTuple):
     """What was found best: a float model and statistics to quantize it with, and how good that is, beside the plain
-    way, on all samples. `trials` has what every way counted by, in the order of trying."""
+    way, on `samples` samples. `trials` has what every way counted by, in the order of trying."""
 
     model: Model
     statistics: Statistics
@@ -69,6 +70,7 @@ class Chosen(NamedTuple):
     way: Way
     measured: Measured
     plain: Measured
+    samples: int
     trials: list[tuple[Way, float]]
 
 
@@ -122,35 +124,31 @@ class Chooser:
     def choose(self, effort: str, progress: Report | None = None) -> Chosen:
         """The best of the ways that go with `effort`.
 
-        A way counts by its noise on all samples times that on the second half with the ranges of the first: ranges
-        that fit what was seen too well lose there. The best must not be worse on all samples than the plain way.
+        A way counts by its noise on samples that its ranges come from, times that on a second half of them with the
+        ranges of the first: ranges that fit what was seen too well lose there. The best is not worse on the former than
+        the plain way.
         """
         trials: list[tuple[Way, float]] = []
+        seen: dict[Way, Measured] = {}
         listed, few = ways(effort), self.bench.part(affordable(self._models[0.0, False, False][0]))
         for place, way in enumerate(listed):
             if progress is not None:
                 progress(place, len(listed), f"trying {way}")
-            noise = few.measure(self.quantized(way, self.ranged(way))[0]).noise
+            seen[way] = few.measure(self.quantized(way, self.ranged(way))[0])
+            noise = seen[way].noise
             if self._halves:
                 unseen = few.part(max(1, len(few.samples) // 2), 1)
-                other = unseen.measure(self.quantized(way, self.ranged(way, 0))[0]).noise
-                noise = math.sqrt(noise * other)
+                noise = math.sqrt(noise * unseen.measure(self.quantized(way, self.ranged(way, 0))[0]).noise)
             trials.append((way, noise))
-        plain = self.measured(listed[0])
-        way, measured = listed[0], plain
-        for way, _ in sorted(trials, key=lambda item: item[1]):
-            measured = plain if way == listed[0] else self.measured(way)
-            if measured.noise <= plain.noise:
-                break
+        plain = seen[listed[0]]
+        good = [(noise, place) for place, (way, noise) in enumerate(trials) if seen[way].noise <= plain.noise]
+        way = listed[min(good)[1]]
+        measured = seen[way]
         statistics = self.ranged(way)
         if effort == "high":
-            statistics, measured = self._refine(way, statistics, measured, progress)
+            statistics, measured = self._refine(way, few, measured, progress)
         model = self.prepared(way, self._recipe)
-        return Chosen(model, statistics, self._model(way)[1], way, measured, plain, trials)
-
-    def measured(self, way: Way) -> Measured:
-        """How good a way is on the samples of the bench."""
-        return self.bench.measure(self.quantized(way, self.ranged(way))[0])
+        return Chosen(model, statistics, self._model(way)[1], way, measured, plain, len(few.samples), trials)
 
     def quantized(self, way: Way, statistics: Statistics, recipe: Recipe | None = None) -> tuple[Model, Plan]:
         """A quantized copy, floats at its borders; by another recipe if given."""
@@ -232,14 +230,7 @@ class Chooser:
     def ranged(self, way: Way, half: int | None = None) -> Statistics:
         """Statistics whose smallest and largest values are the ranges that the way's method chooses; of a half only."""
         self._model(way)
-        statistics = self._scaled[way.strength][0]
-        result = Statistics(MINMAX)
-        result.spans = list(statistics.spans)
-        for key in statistics.tensors:
-            found = self._range(way.strength, way.method, key, half)
-            if found is not None:
-                result.tensors[key] = found
-        return result
+        return Ranged(lambda key: self._range(way.strength, way.method, key, half))
 
     def _range(
         self, strength: float, method: RangeMethod, key: TensorKey, half: int | None = None
@@ -247,7 +238,8 @@ class Chooser:
         memory = (strength, method, key, half)
         if memory not in self._ranges:
             statistics, factors = self._scaled[strength]
-            known = statistics.tensors[key] if half is None else self._scaled_halves[strength][half].tensors.get(key)
+            seen = statistics if half is None else self._scaled_halves[strength][half]
+            known = seen.tensors.get(key)
             found = None if known is None else self._found_range(known, factors.get(key), method, key, half)
             self._ranges[memory] = found
         return self._ranges[memory]
@@ -278,27 +270,26 @@ class Chooser:
 
     # Refining -------------------------------------------------------------------------------------------------
 
-    def _refine(
-        self, way: Way, statistics: Statistics, measured: Measured, progress: Report | None
-    ) -> tuple[Statistics, Measured]:
+    def _refine(self, way: Way, few: Bench, measured: Measured, progress: Report | None) -> tuple[Statistics, Measured]:
         """Ranges by other methods, for one part of the model after another; kept where they make the noise less."""
         parts = list(_parts(self._model(way)[0], PARTS))
+        chosen: dict[TensorKey, RangeMethod] = {}
+        statistics = self.ranged(way)
         others = [method for method in (MINMAX, PERCENTILE, MSE, _mse(10)) if method != way.method]
         total = len(parts) * len(others)
         for place, part in enumerate(parts):
             for turn, method in enumerate(others):
                 if progress is not None:
                     progress(place * len(others) + turn, total, f"trying {_named(method)} on part {place + 1}")
-                trial = Statistics(MINMAX)
-                trial.tensors = dict(statistics.tensors)
-                for key in part:
-                    found = self._range(way.strength, method, key) if key in trial.tensors else None
-                    if found is not None:
-                        trial.tensors[key] = found
-                result = self.bench.measure(self.quantized(way, trial)[0])
+                tried = {**chosen, **dict.fromkeys(part, method)}
+                trial = Ranged(partial(self._refined, way, tried))
+                result = few.measure(self.quantized(way, trial)[0])
                 if result.noise < measured.noise:
-                    statistics, measured = trial, result
+                    statistics, measured, chosen = trial, result, tried
         return statistics, measured
+
+    def _refined(self, way: Way, methods: Mapping[TensorKey, RangeMethod], key: TensorKey) -> TensorStatistics | None:
+        return self._range(way.strength, methods.get(key, way.method), key)
 
 
 def _wide(model: Model, recipe: Recipe, supports: Supports, delegate: Delegate | None) -> frozenset[TensorKey]:
@@ -309,7 +300,19 @@ def _wide(model: Model, recipe: Recipe, supports: Supports, delegate: Delegate |
     )
 
 
-PRODUCTS = 2e10  # of numbers, in one trial: more samples than this allows are left out, but for the best
+class Ranged(Statistics):
+    """Statistics with ranges in place of what was seen, each found when it is asked for."""
+
+    def __init__(self, find: Callable[[TensorKey], TensorStatistics | None]):
+        super().__init__(MINMAX)
+        self._find = find
+
+    def of(self, value: Value) -> TensorStatistics | None:
+        """See `Statistics.of`."""
+        return self._find(key_of(value))
+
+
+PRODUCTS = 4e9  # of numbers, in one trial: samples beyond what this allows are left out
 LEAST = 6  # samples of a trial
 
 

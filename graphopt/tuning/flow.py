@@ -53,7 +53,7 @@ def prepare(
     chosen = seen.chooser(recipe, supports, delegate).choose(effort, progress)
     note = (
         f"of {len(chosen.trials)} ways tried, {chosen.way} is the best: {chosen.measured.accuracy.snr:.1f} dB "
-        f"(plain minmax: {chosen.plain.accuracy.snr:.1f} dB)"
+        f"(plain minmax: {chosen.plain.accuracy.snr:.1f} dB) on {chosen.samples} samples"
     )
     return Prepared(chosen.model, chosen.statistics, seen.statistics, chosen.rounding, chosen, [note])
 

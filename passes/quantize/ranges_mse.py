@@ -18,8 +18,8 @@ import numpy as np
 from graphopt.passes.quantize.histogram import Buckets
 
 Array = np.ndarray[Any, Any]
-_SHRINKAGE = 0.94 ** np.arange(48)  # of an end, in the first search: down to 5 % of it
-_FINE = np.linspace(-0.05, 0.05, 11)  # around the best of them, in the second
+_SHRINKAGE = 0.88 ** np.arange(24)  # of an end, in the first search: down to 5 % of it
+_FINE = np.linspace(-0.1, 0.1, 11)  # around the best of them, in the second
 _NEAR = 8  # steps from zero, where a bucket is at most a sixteenth of a step wide
 _ROUNDS = 4  # of searching one end with the other held; two settle nearly always
 

@@ -334,5 +334,7 @@ def _fixed_means(values: Array) -> Array:
     rows = values.reshape(-1, values.shape[-1])
     with np.errstate(over="ignore", invalid="ignore"):
         means = np.add.reduce(rows, axis=0, dtype=np.float32).astype(np.float64) * (_MEAN_STEPS / rows.shape[0])
-    fixed: Array = np.rint(np.clip(np.nan_to_num(means), -_MEAN_LIMIT, _MEAN_LIMIT)).astype(np.int64)
+    np.clip(means, -_MEAN_LIMIT, _MEAN_LIMIT, out=means)
+    means[np.isnan(means)] = 0  # of sums beyond float32's range
+    fixed: Array = np.rint(means).astype(np.int64)
     return fixed
