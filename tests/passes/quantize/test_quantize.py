@@ -215,3 +215,19 @@ def test_litert_computes_nearly_the_same(rows: int, columns: int, scale: float, 
     step = {"int16x8": 2.0**-15}.get(mode, 2.0**-8)
     bound = columns * (largest / 127 * np.abs(x).max() + extent * step * largest) + np.ptp(np.append(right, 0)) * step
     assert np.abs(got - right).max() <= 1.01 * bound + 1e-6
+
+
+def test_weights_are_clipped_where_the_recipe_says_so() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.standard_t(3, (3, 400)).astype(np.float32)
+    text = ", ".join("[" + ", ".join(repr(float(v)) for v in row) + "]" for row in weights)
+    body = (
+        f"%w = tfl.CONSTANT() {{value = float32[3, 400] [{text}]}} : float32[3, 400]\n"
+        f"%y = tfl.FULLY_CONNECTED(%x, %w, none) {{{FC}}} : float32[2, 3]"
+    )
+    scales = []
+    for clip in (False, True):
+        model = build(body, inputs="%x: float32[2, 400]")
+        run(model, Recipe((Rule(mode="weight-only", weight_bits=4, clip_weights=clip),)))
+        scales.append(np.array(quantization(model, "w/int4").scale))
+    assert (scales[1] < scales[0]).all()
