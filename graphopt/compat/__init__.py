@@ -8,7 +8,6 @@ from graphopt.compat.tflite import (
     TFLiteConverter,
     TFLiteConverterV1,
 )
-
 from graphopt.compat.trt import TrtConversionParams, TrtGraphConverterV2, TrtPrecisionMode
 
 __all__ = [

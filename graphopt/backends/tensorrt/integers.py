@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 INT8 = DTYPES["int8"]
 HIGHEST = 127
 LAYERS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
-POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool"})
+POOLS = frozenset({"AveragePool", "GlobalAveragePool"})  # through a MaxPool, TensorRT moves a Q by itself
 SMALLEST = float(np.finfo(np.float32).tiny) * HIGHEST
 
 

@@ -39,7 +39,8 @@ def _indices(op: Lowering) -> Value:
     """Places of the boxes of one picture and class that are kept, best first."""
     overlap = op.input(3) if len(op.inputs) > 3 else op.constant(np.asarray(op.attr("iou_threshold"), np.float32))
     least = op.input(4) if len(op.inputs) > 4 else op.constant(np.asarray(LOWEST, np.float32))
-    many = op.input(0).shape.dims[0] if op.input(0).shape.dims else None
+    dims = op.input(0).shape.dims
+    many = dims[0] if dims and isinstance(dims[0], int) else None
     boxes = reshape(op, op.input(0), [1, many, 4], "boxes")
     rows = _suppressed(op, boxes, reshape(op, op.input(1), [1, 1, many], "scores"), op.input(2), overlap, least)
     column = op.emit(

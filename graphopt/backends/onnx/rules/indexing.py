@@ -7,7 +7,7 @@ import numpy as np
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.rules.common import as_int64, cast, longs
 from graphopt.backends.onnx.table import RULES
-from graphopt.ir.types import INT64, Shape, TensorType
+from graphopt.ir.types import BOOL, INT64, Shape, TensorType
 from graphopt.ir.value import Value
 
 
@@ -57,7 +57,7 @@ def one_hot(op: Lowering) -> Value:
             "Less",
             indices,
             op.constant(np.array(0, np.int64)),
-            type=TensorType(op.type.dtype, indices.shape),
+            type=TensorType(BOOL, indices.shape),
             name=f"{op.node.name}/below",
         ),
         limit,

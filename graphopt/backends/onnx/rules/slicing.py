@@ -110,8 +110,8 @@ def strided_slice(op: Lowering) -> Value:
     if rows:
         value = _slice(op, value, rows, steps, gone, _open(op) if gone or added else op.type)
     if gone:
-        kind = _open(op) if added else op.type
-        value = op.emit("Squeeze", value, longs(op, gone, "shrunk"), type=kind, name=f"{op.node.name}/shrunk")
+        squeezed = _open(op) if added else op.type
+        value = op.emit("Squeeze", value, longs(op, gone, "shrunk"), type=squeezed, name=f"{op.node.name}/shrunk")
     if added:
         value = op.emit("Unsqueeze", value, longs(op, added, "new"), name=f"{op.node.name}/new")
     return value if rows or added else op.emit("Identity", value)
