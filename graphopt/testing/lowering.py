@@ -51,7 +51,7 @@ def assert_lowers(
     """
     from graphopt.api import load
     from graphopt.runtimes.base import get_runtime
-    from graphopt.verification import make_samples
+    from graphopt.verification import OWN_RUNTIMES, make_samples
 
     model = load(source)
     lowered = find_backend(target).lower(model, **options)
@@ -64,7 +64,7 @@ def assert_lowers(
     from graphopt.accuracy import Tolerance, compare_samples
 
     samples = make_samples(model, data, random, seed)
-    right, runtime = get_runtime(reference), get_runtime("litert")
+    right, runtime = get_runtime(reference), get_runtime(OWN_RUNTIMES[target])
     names = next(iter(model.signatures.values()))
     before = [right.run(model, sample) for sample in samples]
     after = [runtime.run(lowered.model, sample) for sample in samples]

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -63,6 +64,8 @@ def write_artifact(model: Model, path: str | os.PathLike[str], *, overwrite: boo
                 tensors[key] = tensor
     names = _file_names(programs)
     manifest = _manifest(programs, names, held)
+    for entry, program, export in zip(manifest["programs"], programs, exports, strict=True):
+        entry["sha256"] = {"stablehlo": _digest(program.code), "jax_export": _digest(export)}
     with directory_written_atomically(path, overwrite=overwrite) as folder:
         for program, name, export in zip(programs, names, exports, strict=True):
             _write(os.path.join(folder, name + CODE_SUFFIX), program.code)
@@ -107,6 +110,10 @@ def _manifest(programs: list[Program], names: list[str], held: Mapping[int, str]
 def _end(name: str, kind: TensorType) -> dict[str, Any]:
     dims = [dim if isinstance(dim, int) else "?" if dim is None else str(dim) for dim in kind.shape.dims or ()]
     return {"name": name, "dtype": kind.dtype.name, "shape": dims}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _write(path: str, data: bytes) -> None:
@@ -178,7 +185,7 @@ def _program(folder: str, entry: dict[str, Any], weights: Mapping[str, Tensor], 
             raise MalformedError("this is no list of names", source=where, field=key)
     assert isinstance(signatures, list)
     assert isinstance(platforms, list)
-    code = _read(_beside(folder, entry, "stablehlo", where))
+    code, export = (_checked(folder, entry, key, where) for key in ("stablehlo", "jax_export"))
     if not code.startswith(CODE_HEAD):
         raise MalformedError("this is no StableHLO bytecode", source=_beside(folder, entry, "stablehlo", where))
     ends = [
@@ -191,8 +198,18 @@ def _program(folder: str, entry: dict[str, Any], weights: Mapping[str, Tensor], 
         tuple(signatures), ends[0], ends[1], code,
         {_text(item, "name", where): weights[item["key"]] for item in _list(entry, "weights", where)},
         platforms[0], _text(entry, "minimum_version", where), _text(entry, "producer", where),
-        _read(_beside(folder, entry, "jax_export", where)),
+        export,
     )  # fmt: skip
+
+
+def _checked(folder: str, entry: Mapping[str, Any], key: str, where: str) -> bytes:
+    """The contents of a file that the manifest names, which must be those that were written."""
+    path = _beside(folder, entry, key, where)
+    data = _read(path)
+    digests = entry.get("sha256")
+    if not isinstance(digests, dict) or digests.get(key) != _digest(data):
+        raise MalformedError("it is not what was written: its digest is another", source=path)
+    return data
 
 
 def _beside(folder: str, entry: Mapping[str, Any], key: str, where: str) -> str:

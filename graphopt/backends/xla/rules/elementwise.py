@@ -13,7 +13,7 @@ UNARY = {
     "tf.Ceil": "ceil", "tf.Cos": "cosine", "tf.Exp": "exponential", "tf.Expm1": "exponential_minus_one",
     "tf.Floor": "floor", "tf.Log": "log", "tf.Log1p": "log_plus_one", "tf.LogicalNot": "not_", "tf.Neg": "negate",
     "tf.Rsqrt": "rsqrt", "tf.Sigmoid": "logistic", "tf.Sign": "sign", "tf.Sin": "sine", "tf.Sqrt": "sqrt",
-    "tf.Tanh": "tanh", "tf.Tan": "tan", "tf.Invert": "not_", "tf.PopulationCount": "popcnt",
+    "tf.Tanh": "tanh", "tf.Invert": "not_", "tf.PopulationCount": "popcnt",
 }  # fmt: skip
 BINARY = {
     "tf.Add": "add", "tf.AddV2": "add", "tf.Sub": "subtract", "tf.Mul": "multiply", "tf.RealDiv": "divide",
@@ -78,6 +78,13 @@ def identities(op: Emission) -> list[Operand | None]:
 def ensure_shape(op: Emission) -> Operand:
     """A shape that the types have told already."""
     return op.input(0)
+
+
+@RULES.lower("tf.Tan")
+def tangent(op: Emission) -> Operand:
+    """Sine over cosine: StableHLO's own tangent came late."""
+    x = op.input(0)
+    return op.build.div(op.build.unary("sine", x), op.build.unary("cosine", x))
 
 
 @RULES.lower("tf.Square")

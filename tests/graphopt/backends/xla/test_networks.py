@@ -1,0 +1,120 @@
+"""Convolutions, pooling, normalisation, products."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphopt.backends.base import UnloweredError
+from graphopt.backends.xla.backend import XlaBackend
+from graphopt.ir.model import Model
+from graphopt.testing.lowering import assert_lowers, text_model
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
+    pytest.mark.xdist_group("xla"),
+]
+
+
+def check(model: Model, **options: object) -> None:
+    assert_lowers(model, target="xla", reference="reference", random=1, fallback=False, **options)  # type: ignore[arg-type]
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_any_convolution(data: st.DataObject) -> None:
+    """Strides, dilations, paddings, groups."""
+    padding = data.draw(st.sampled_from(("SAME", "VALID")))
+    stride, dilation = data.draw(st.sampled_from(((1, 1), (2, 1), (3, 1), (1, 2))))
+    height, width = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    groups = data.draw(st.sampled_from((1, 2)))
+    model = text_model(
+        f'%y = tf.Conv2D(%x, %k) {{strides = [1, {stride}, {stride}, 1], padding = "{padding}", '
+        f"dilations = [1, {dilation}, {dilation}, 1]}}",
+        f"%x: float32[2, 9, 8, 4], %k: float32[{height}, {width}, {4 // groups}, 6]",
+    )
+    check(model)
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_both_forms_of_depthwise_convolutions(data: st.DataObject) -> None:
+    """The same numbers from groups and from slices."""
+    padding = data.draw(st.sampled_from(("SAME", "VALID")))
+    stride, dilation = data.draw(st.sampled_from(((1, 1), (2, 1), (1, 2))))
+    multiplier = data.draw(st.sampled_from((1, 2)))
+    model = text_model(
+        f'%y = tf.DepthwiseConv2dNative(%x, %k) {{strides = [1, {stride}, {stride}, 1], padding = "{padding}", '
+        f"dilations = [1, {dilation}, {dilation}, 1]}}",
+        f"%x: float32[1, 8, 9, 3], %k: float32[3, 2, 3, {multiplier}]",
+    )
+    check(model, depthwise=data.draw(st.sampled_from(("grouped", "slices"))))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_transposed_convolutions(padding: str) -> None:
+    size = 8 if padding == "SAME" else 9
+    model = text_model(
+        f"%s = tf.Const() {{value = int32[4] [1, {size}, {size}, 2]}}\n"
+        f'%y = tf.Conv2DBackpropInput(%s, %k, %x) {{strides = [1, 2, 2, 1], padding = "{padding}"}}',
+        "%x: float32[1, 4, 4, 5], %k: float32[3, 3, 2, 5]",
+    )
+    check(model)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_pooling(padding: str) -> None:
+    attributes = f'{{ksize = [1, 3, 2, 1], strides = [1, 2, 2, 1], padding = "{padding}"}}'
+    model = text_model(
+        f"%y = tf.MaxPool(%x) {attributes}\n%z = tf.AvgPool(%x) {attributes}", "%x: float32[2, 7, 6, 3]", "%y, %z"
+    )
+    check(model)
+
+
+def test_normalisations() -> None:
+    model = text_model(
+        "%n = tf.FusedBatchNormV3(%x, %s, %o, %a, %b) {is_training = false}\n"
+        "%y = tf.Softmax(%n)\n%z = tf.LogSoftmax(%n)\n%l = tf.L2Loss(%n)",
+        "%x: float32[2, 3, 3, 4], %s: float32[4], %o: float32[4], %a: float32[4], %b: float32[4]",
+        "%y, %z, %l",
+    )
+    data = {
+        "x": np.random.default_rng(0).normal(size=(1, 2, 3, 3, 4)).astype(np.float32),
+        **{name: np.linspace(0.5, 2, 4, dtype=np.float32)[None] for name in "soab"},
+    }
+    assert_lowers(model, target="xla", reference="reference", data=data, fallback=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs"),
+    [
+        ("%y = tf.MatMul(%x, %z) {transpose_a = true}", "%x: float32[3, 2], %z: float32[3, 4]"),
+        ("%y = tf.MatMul(%x, %z) {transpose_b = true}", "%x: float32[2, 3], %z: float32[4, 3]"),
+        ("%y = tf.BatchMatMulV2(%x, %z) {adj_x = true}", "%x: float32[2, 3, 2], %z: float32[3, 4]"),
+        ("%y = tf.BatchMatMulV2(%x, %z) {adj_y = true}", "%x: float32[2, 1, 2, 3], %z: float32[5, 4, 3]"),
+        ('%y = tf.Einsum(%x, %z) {equation = "...ij,...kj->...ik"}', "%x: float32[2, 3, 4], %z: float32[5, 4]"),
+        ('%y = tf.Einsum(%x, %z) {equation = "abc,cde->abde"}', "%x: float32[2, 3, 4], %z: float32[4, 2, 3]"),
+        ('%y = tf.Einsum(%x, %z) {equation = "bij,bjk->kbi"}', "%x: float32[2, 3, 4], %z: float32[2, 4, 5]"),
+    ],
+)
+def test_products(body: str, inputs: str) -> None:
+    check(text_model(body, inputs))
+
+
+def test_a_kernel_of_unknown_channels_is_refused() -> None:
+    model = text_model('%y = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "SAME"}', "%x: float32[1, 8, 8, ?], %k: float32[3, 3, 2, 4]")  # fmt: skip  # noqa: E501
+    with pytest.raises(UnloweredError, match="number of channels is not known"):
+        XlaBackend().lower(model, fallback=False)
+
+
+def test_padding_that_follows_from_an_unknown_size_is_refused() -> None:
+    model = text_model('%y = tf.Conv2D(%x, %k) {strides = [1, 2, 2, 1], padding = "SAME"}', "%x: float32[1, ?, 8, 2], %k: float32[3, 3, 2, 4]")  # fmt: skip  # noqa: E501
+    (finding,) = XlaBackend().check(model)
+    assert "follows from the size" in finding.reason
+    assert "--unknown" in finding.remedy
+    data = {"x": np.ones((1, 1, 8, 8, 2), np.float32), "k": np.ones((1, 3, 3, 2, 4), np.float32)}
+    assert_lowers(model, target="xla", reference="reference", data=data, fallback=False, unknown=8)
