@@ -1,0 +1,118 @@
+"""How long lowering to StableHLO takes beside TensorFlow's fastest route, and how fast the result runs beside its jit.
+
+    python tools/measure_xla.py FROZEN.pb ... [--runs 30] [--json report.json]
+
+Each lowering is a process of its own on the same frozen graph: ours, and TensorFlow's `experimental_get_compiler_ir`.
+The time without imports is measured inside. Latencies are medians of `graphopt bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+
+OURS = """
+import sys, time
+started = time.perf_counter()
+import graphopt
+from graphopt.backends.xla.backend import XlaBackend
+from graphopt.backends.xla.bindings import make_context
+from graphopt.backends.xla.table import all_rules
+all_rules(); make_context()
+ready = time.perf_counter()
+model = graphopt.load(sys.argv[1])
+lowered = XlaBackend().lower(model, fallback=False, batch=1)
+print(ready - started, time.perf_counter() - ready)
+"""
+THEIRS = """
+import sys, time
+started = time.perf_counter()
+import tensorflow as tf
+ready = time.perf_counter()
+graph = tf.compat.v1.GraphDef()
+with open(sys.argv[1], "rb") as file:
+    graph.ParseFromString(file.read())
+wrapped = tf.compat.v1.wrap_function(lambda: tf.compat.v1.import_graph_def(graph, name=""), [])
+inputs, outputs = sys.argv[2].split(","), sys.argv[3].split(",")
+tensors = [wrapped.graph.get_tensor_by_name(name) for name in inputs]
+pruned = wrapped.prune(tensors, [wrapped.graph.get_tensor_by_name(name) for name in outputs])
+specs = [tf.TensorSpec([1 if size is None else size for size in item.shape], item.dtype) for item in tensors]
+function = tf.function(lambda *values: pruned(*values), jit_compile=True, input_signature=specs)
+code = function.experimental_get_compiler_ir(*specs)(stage="stablehlo_serialized")
+assert len(code) > 100
+print(ready - started, time.perf_counter() - ready)
+"""
+
+
+def timed(program: str, *arguments: str) -> tuple[float, float]:
+    """Seconds of a whole process, and of what it does after its imports."""
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    whole = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return whole, float(done.stdout.split()[-1])
+
+
+def measure(path: str, runs: int) -> dict[str, object]:
+    """All figures of one frozen graph."""
+    import graphopt
+    from graphopt.benchmark import bench
+    from graphopt.names import tensor_name
+
+    model = graphopt.load(path)
+    signature = next(iter(model.signatures.values()))
+    ends = [
+        ",".join(map(tensor_name, values.values())) for values in (signature.input_values(), signature.output_values())
+    ]
+    ours, theirs = timed(OURS, path), timed(THEIRS, path, *ends)
+    report = bench(model, ["tensorflow", "tensorflow-jit", "xla"], runs=runs, options={"fallback": False, "batch": 1})
+    medians = {timing.runtime: timing.median_seconds for timing in report.timings}
+    return {"model": path, "ours": ours, "theirs": theirs, "medians": medians, "notes": report.notes}
+
+
+def main() -> None:
+    """Print a line for each model, and the geometric means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    rows = []
+    for path in options.models:
+        row = measure(path, options.runs)
+        rows.append(row)
+        ours, theirs, medians = row["ours"], row["theirs"], row["medians"]
+        assert isinstance(ours, tuple) and isinstance(theirs, tuple) and isinstance(medians, dict)  # noqa: PT018
+        times = "  ".join(f"{name} {seconds * 1e3:.2f} ms" for name, seconds in medians.items() if seconds)
+        print(
+            f"{path}: process {ours[0]:.2f} s against {theirs[0]:.2f} s ({theirs[0] / ours[0]:.1f} x), without imports "
+            f"{ours[1]:.2f} s against {theirs[1]:.2f} s ({theirs[1] / ours[1]:.1f} x); {times}",
+            flush=True,
+        )
+    for name, quotients in _quotients(rows).items():
+        if quotients:
+            mean = math.exp(sum(map(math.log, quotients)) / len(quotients))
+            print(f"{name}: {mean:.2f} in the geometric mean of {len(quotients)}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(rows, file, indent=1)
+
+
+def _quotients(rows: list[dict[str, object]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {"process": [], "without imports": [], "latency of tensorflow-jit over xla": []}
+    for row in rows:
+        ours, theirs, medians = row["ours"], row["theirs"], row["medians"]
+        found["process"].append(theirs[0] / ours[0])  # type: ignore[index]
+        found["without imports"].append(theirs[1] / ours[1])  # type: ignore[index]
+        if medians["tensorflow-jit"] and medians["xla"]:  # type: ignore[index]
+            found["latency of tensorflow-jit over xla"].append(medians["tensorflow-jit"] / medians["xla"])  # type: ignore[index]
+    return found
+
+
+if __name__ == "__main__":
+    main()
