@@ -30,6 +30,8 @@ from graphopt.ir.value import Node, Value
 
 Fields = dict[str, Any]
 _OPTIONS = ("builtin_options", "builtin_options2")
+# Attributes that are kept elsewhere than in an operator's options.
+_NO_OPTIONS = frozenset({"value", "data", "custom_code", "custom_options", "external_buffer"})
 BLOCKWISE = 2  # of the union QuantizationDetails
 _NUMBERED = "BUILTIN_"  # the name of an operator that the schema does not have
 
@@ -222,12 +224,19 @@ class SubgraphWriter:
     def _add_options(self, node: Node, name: str, raw: Fields, fields: Fields) -> None:
         union, number = options_of(name)
         listed = [(place, raw[f"{key}_type"]) for place, key in enumerate(_OPTIONS) if raw.get(f"{key}_type")]
+        stored = _NO_OPTIONS
         for place, kind in listed or ([(union, number)] if number else []):
             key = _OPTIONS[place]
             known = option_fields(place, kind)
+            stored |= {field.name for field in known}
             options = self._of(node, to_options, known, node.attrs, self.numbers.function)
             if options or not raw or key in raw:
                 fields[f"{key}_type"], fields[key] = kind, options
+        for key, held in node.attrs.items():
+            if key not in stored and key[:1] != "_" and held is not None:
+                raise self._refusal(
+                    node, f"has an attribute '{printable(key)}', which its options in TFLite do not have"
+                )
 
     def _add_custom_options(self, node: Node, fields: Fields) -> None:
         held = node.attrs.get("custom_options")

@@ -300,6 +300,8 @@ def test_options_behind_the_flatbuffer_stay_there(fields, packed) -> None:
         ("tfl.FOO", {}, "no operator of TFLite"),
         ("tfl.CUSTOM", {}, "custom_code"),
         ("tfl.ADD", {"fused_activation_function": b"FOO"}, "fused_activation_function"),
+        ("tfl.ADD", {"dilation_w_factor": 2}, "an attribute 'dilation_w_factor', which its options in TFLite do not"),
+        ("tfl.MAXIMUM", {"fused_activation_function": b"RELU"}, "an attribute 'fused_activation_function', which"),
         ("tfl.CALL", {"subgraph": FunctionRef("f")}, "no function 'f'"),
         ("tfl.CONSTANT", {}, "without a value"),
     ],
@@ -310,6 +312,13 @@ def test_what_cannot_be_written_is_named(fields, packed, tmp_path, op, attrs, re
     with pytest.raises(UnsupportedError, match=rf"'odd'.*{reason}"):
         write_tflite(model, tmp_path / "m.tflite")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_attributes_that_no_option_holds_are_written_if_they_are_absent_or_our_own(fields, packed) -> None:
+    model = read_tflite(packed(fields))
+    expected = tflite_bytes(model)
+    model.graph.node("y").attrs |= {"_note": 1, "dilation_w_factor": None}
+    assert tflite_bytes(model) == expected
 
 
 def test_what_a_newer_schema_has_is_not_dropped_silently(fields, packed) -> None:
