@@ -22,7 +22,7 @@ from graphopt.runtimes.litert import LiteRTRuntime
 
 CHANNELS = 4
 CONVOLUTION = (
-    'padding = b"SAME", stride_w = 1, stride_h = 1, dilation_w_factor = 1, dilation_h_factor = 1, '
+    'padding = b"SAME", stride_w = 1, stride_h = 1, dilation_wfactor = 1, dilation_hfactor = 1, '
     'fused_activation_function = b"%s"'
 )
 
