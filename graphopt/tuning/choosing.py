@@ -130,7 +130,9 @@ class Chooser:
         """
         trials: list[tuple[Way, float]] = []
         seen: dict[Way, Measured] = {}
-        listed, few = ways(effort), self.bench.part(affordable(self._models[0.0, False, False][0]))
+        listed, few = ways(effort), self.bench
+        if effort != "high":
+            few = few.part(affordable(self._models[0.0, False, False][0]))
         for place, way in enumerate(listed):
             if progress is not None:
                 progress(place, len(listed), f"trying {way}")
@@ -312,7 +314,7 @@ class Ranged(Statistics):
         return self._find(key_of(value))
 
 
-PRODUCTS = 4e9  # of numbers, in one trial: samples beyond what this allows are left out
+PRODUCTS = 6.5e9  # of numbers, in one trial: samples beyond what this allows are left out
 LEAST = 6  # samples of a trial
 
 
