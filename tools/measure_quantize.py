@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import re
 import statistics
 import sys
 import tempfile
@@ -91,7 +92,7 @@ class Bench:
                 target.unlink(missing_ok=True)
                 usages.append(processes.run([*command, str(target)], timeout=1800))
         except RuntimeError as error:
-            row["error"] = " ".join(str(error).splitlines()[-1:])[:160] or str(error)[-160:]
+            row["error"] = reason_of(str(error))
         else:
             usage = processes.median(usages)
             row |= {"seconds": usage.wall, "peak_mib": usage.peak_mib, "bytes": target.stat().st_size}
@@ -152,6 +153,13 @@ class Bench:
         peers = [self._good("tf.lite", "int8"), self._good("ai-edge", "int8-minmax")]
         known = [row["snr"] for row in peers if row]
         return ours["snr"] - max(known) if ours and known else None
+
+
+def reason_of(message: str) -> str:
+    """How a process ended, and the last of its lines that is no log of TensorFlow's."""
+    first, *lines = message.splitlines()
+    telling = [line for line in lines if line.strip() and not re.match(r"[IWE]\d{4} |WARNING|INFO", line)]
+    return f"{first.rpartition(': ')[2]}: {telling[-1].strip()[:160] if telling else 'no message'}"
 
 
 def shown(name: str, side: str, mode: str, row: dict[str, Any]) -> str:

@@ -112,6 +112,8 @@ def decide(node: Node, recipe: OperatorRecipe, supports: Supports, delegate: Del
 
 
 def _half(node: Node, recipe: OperatorRecipe) -> Decision:
+    if any(value is not None and value.type.quantization is not None for value in node.inputs):
+        return Decision("float", "it is quantized already", recipe)
     if any(_is_weight(node, index, recipe.minimum_elements) for index in range(node.input_count)):
         return Decision("float16", "weights in half precision, computed in float", recipe)
     return Decision("float", "it has no weights", recipe)

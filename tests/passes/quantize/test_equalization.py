@@ -214,3 +214,30 @@ def test_layers_without_known_inputs_are_rounded_to_the_nearest(rows: np.ndarray
         assert node.name == "a"
         assert np.array_equal(codes * expected.scale.reshape(-1, 1, 1, 1), fake_quantize(weights, expected))
     assert len(found) == (rows is not None)
+
+
+def test_a_dense_layer_that_reads_images_takes_factors_in_every_place() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(CHANNELS, 1, 1, 3)) * np.exp2([[[[-4]]], [[[4]]], [[[0]]], [[[2]]]])
+    dense = 'weights_format = b"DEFAULT", keep_num_dims = false, asymmetric_quantize_inputs = false'
+    lines = [
+        "graph @main(%x) -> (%y) {", "%x = tfl.INPUT() : float32[1, 4, 4, 3]",
+        constant("w1", first), constant("b1", np.ones(CHANNELS)), constant("w2", rng.normal(size=(2, 16 * CHANNELS))),
+        constant("b2", np.zeros(2)),
+        f"%a = tfl.CONV_2D(%x, %w1, %b1) {{{CONVOLUTION % 'RELU'}}} : float32[1, 4, 4, {CHANNELS}]",
+        f'%y = tfl.FULLY_CONNECTED(%a, %w2, %b2) {{{dense}, fused_activation_function = b"NONE"}} : float32[1, 2]', "}",
+    ]  # fmt: skip
+    model = parse_model("\n".join(lines))
+    model.format = "tflite"
+    model.set_signature({"x": model.graph.inputs[0]}, {"y": model.graph.outputs[0]})
+    statistics = Statistics(collected=Collected(channels=True))
+    sample = rng.normal(size=(1, 4, 4, 3)).astype(np.float32)
+    runtime = LiteRTRuntime()
+    right = runtime.run(model, {"x": sample})["y"]
+    statistics.begin_sample(0)
+    for node in model.graph:
+        if node.op_type in ("INPUT", "CONV_2D", "FULLY_CONNECTED"):
+            statistics.observe(node.output, runtime.run(model, {"x": sample}, [f"{node.name}:0"])[f"{node.name}:0"])
+    assert equalize(model.graph, statistics)
+    verify(model)
+    np.testing.assert_allclose(runtime.run(model, {"x": sample})["y"], right, rtol=1e-4, atol=1e-4)

@@ -91,6 +91,9 @@ def test_integer_weights_beside_floats_are_left_as_they_are() -> None:
     plan = run(model, ranges={"x": (-1, 1), "y": (-4, 4)})
     assert [row["reason"] for row in plan.rows()] == ["its weights 'w/int8' are quantized already"]
     assert print_model(model) == text
+    plan = run(model, Recipe((Rule(mode="float16"),)))
+    assert [row["reason"] for row in plan.rows()] == ["it is quantized already"]
+    assert print_model(model) == text
 
 
 @pytest.mark.parametrize("is_same", [True, False])
