@@ -234,9 +234,7 @@ class SubgraphWriter:
                 fields[f"{key}_type"], fields[key] = kind, options
         for key, held in node.attrs.items():
             if key not in stored and key[:1] != "_" and held is not None:
-                raise self._refusal(
-                    node, f"has an attribute '{printable(key)}', which its options in TFLite do not have"
-                )
+                raise self._refusal(node, f"has an attribute '{printable(key)}' that its options in TFLite do not have")
 
     def _add_custom_options(self, node: Node, fields: Fields) -> None:
         held = node.attrs.get("custom_options")
