@@ -28,8 +28,10 @@ PREPARE = (
     "remove-unused-functions"
 )
 RECURRENT = "fuse-lstm{target=onnx},strip-unused,remove-unused-functions"
-LAYOUT = "fuse-dilations,channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,"
+LAYOUT = (
+    "fuse-dilations,channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,"
     "recognise-gelu{target=onnx}"
+)
 FINISH = "drop-reshapes,fuse-layers,recognise-normalization,merge-duplicates,strip-unused"
 ROUNDS = 8
 
