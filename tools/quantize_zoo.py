@@ -81,7 +81,7 @@ def application(name: str) -> Callable[[Any], Made]:
         images = pictures(rng, 2 * SAMPLES, 224)
         if name.startswith(RAW_PIXELS):
             images = images * 60 + 120
-        settle(model, images[:4], rng)
+        settle(model, images[:SAMPLES], rng)
         return Made(model, images)
 
     return make

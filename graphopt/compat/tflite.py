@@ -196,7 +196,7 @@ class TFLiteConverter:
         from graphopt.ir.formats.tflite.metadata_types import ConversionMetadata, ConversionOptions, Environment
 
         mode = mode_of(self)
-        modes = (MODES[mode],) if mode in MODES else ()
+        modes = (MODES[mode],) if mode is not None and mode in MODES else ()
         options = ConversionOptions(modes, bool(self.allow_custom_ops), allow_flex)
         made = Environment(f"graphopt {__version__}", 2, self._kind)
         attach_conversion_metadata(model, ConversionMetadata(made, options))
