@@ -14,7 +14,9 @@ import math
 import subprocess
 import sys
 import time
+from typing import Any
 
+NAMES = ("process", "without imports")
 OURS = """
 import sys, time
 started = time.perf_counter()
@@ -48,17 +50,18 @@ print(ready - started, time.perf_counter() - ready)
 """
 
 
-def timed(program: str, *arguments: str) -> tuple[float, float]:
-    """Seconds of a whole process, and of what it does after its imports."""
+def timed(program: str, *arguments: str) -> tuple[float, float] | None:
+    """Seconds of a whole process, and of what it does after its imports; None where it fails, which is said."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     whole = time.perf_counter() - started
     if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
+        print(done.stderr.strip().splitlines()[-1][:300], file=sys.stderr)
+        return None
     return whole, float(done.stdout.split()[-1])
 
 
-def measure(path: str, runs: int) -> dict[str, object]:
+def measure(path: str, runs: int) -> dict[str, Any]:
     """All figures of one frozen graph."""
     import graphopt
     from graphopt.benchmark import bench
@@ -86,14 +89,7 @@ def main() -> None:
     for path in options.models:
         row = measure(path, options.runs)
         rows.append(row)
-        ours, theirs, medians = row["ours"], row["theirs"], row["medians"]
-        assert isinstance(ours, tuple) and isinstance(theirs, tuple) and isinstance(medians, dict)  # noqa: PT018
-        times = "  ".join(f"{name} {seconds * 1e3:.2f} ms" for name, seconds in medians.items() if seconds)
-        print(
-            f"{path}: process {ours[0]:.2f} s against {theirs[0]:.2f} s ({theirs[0] / ours[0]:.1f} x), without imports "
-            f"{ours[1]:.2f} s against {theirs[1]:.2f} s ({theirs[1] / ours[1]:.1f} x); {times}",
-            flush=True,
-        )
+        print(_line(row), flush=True)
     for name, quotients in _quotients(rows).items():
         if quotients:
             mean = math.exp(sum(map(math.log, quotients)) / len(quotients))
@@ -103,14 +99,28 @@ def main() -> None:
             json.dump(rows, file, indent=1)
 
 
-def _quotients(rows: list[dict[str, object]]) -> dict[str, list[float]]:
+def _line(row: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {'-' if ours is None else f'{ours:.2f} s'} against {'-' if theirs is None else f'{theirs:.2f} s'}"
+        for name, ours, theirs in zip(NAMES, _pair(row["ours"]), _pair(row["theirs"]), strict=True)
+    ]
+    parts += [f"{name} {seconds * 1e3:.2f} ms" for name, seconds in row["medians"].items() if seconds]
+    return f"{row['model']}: " + ", ".join(parts)
+
+
+def _pair(found: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    return (None, None) if found is None else found
+
+
+def _quotients(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"process": [], "without imports": [], "latency of tensorflow-jit over xla": []}
     for row in rows:
         ours, theirs, medians = row["ours"], row["theirs"], row["medians"]
-        found["process"].append(theirs[0] / ours[0])  # type: ignore[index]
-        found["without imports"].append(theirs[1] / ours[1])  # type: ignore[index]
-        if medians["tensorflow-jit"] and medians["xla"]:  # type: ignore[index]
-            found["latency of tensorflow-jit over xla"].append(medians["tensorflow-jit"] / medians["xla"])  # type: ignore[index]
+        if ours and theirs:
+            found["process"].append(theirs[0] / ours[0])
+            found["without imports"].append(theirs[1] / ours[1])
+        if medians["tensorflow-jit"] and medians["xla"]:
+            found["latency of tensorflow-jit over xla"].append(medians["tensorflow-jit"] / medians["xla"])
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from graphopt.ir.errors import UsageError, printable
 
 TARGET = "xla"
-OPTIONS = ("weights", "depthwise", "platform", "minimum_version", "batch", "unknown")
+OPTIONS = ("weights", "depthwise", "platform", "precision", "minimum_version", "batch", "unknown")
 
 
 def add_xla(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_xla(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", choices=("arguments", "constants"), help="weights beside the program, or in it")
     group.add_argument("--depthwise", choices=("auto", "grouped", "slices"), help="form of depthwise convolutions")
     group.add_argument("--platform", choices=("cpu", "cuda", "rocm", "tpu"), help="what it is to run on (default: cpu)")
+    group.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of products and convolutions")
     group.add_argument("--minimum-version", metavar="V", help="oldest StableHLO version that must read it")
     group.add_argument("--batch", metavar="N", type=int, help="number for unknown leading dimensions of the inputs")
     group.add_argument("--unknown", metavar="N", type=int, help="number for their other unknown dimensions")

@@ -14,7 +14,7 @@ from graphopt.backends.xla.bindings import bindings, dense_attribute, element_ty
 from graphopt.backends.xla.operand import SPECIALISE, Operand, broadcast_dims, static_dims
 from graphopt.backends.xla.sizes import Sizes
 from graphopt.ir.dimensions import KnownDim
-from graphopt.ir.types import BOOL, INT32, DType
+from graphopt.ir.types import BOOL, FLOAT32, INT32, DType
 
 Number = int | float | bool | complex
 Term = Operand | int | float
@@ -24,7 +24,8 @@ Axes = Sequence[int]
 class Builder:
     """Makes operations at the current insertion point. All methods yield new operands; none checks what XLA would."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: DType | None = None) -> None:
+        self.narrow = narrow  # element type of the operands of products, where they are float32 otherwise
         mlir = bindings()
         self.ir, self.hlo, self.chlo, self.func = mlir.ir, mlir.stablehlo, mlir.chlo, mlir.func
         self._types: dict[tuple[DType, tuple[KnownDim, ...]], Any] = {}
@@ -261,9 +262,16 @@ class Builder:
         left = [axis for axis in range(x.rank) if axis not in (*batch[0], *sum_over[0])]
         right = [axis for axis in range(y.rank) if axis not in (*batch[1], *sum_over[1])]
         dims = [*(x.dims[axis] for axis in (*batch[0], *left)), *(y.dims[axis] for axis in right)]
+        x, y, dtype = self.operands_of_product(x, y)
         numbers = self.hlo.DotDimensionNumbers.get(list(batch[0]), list(batch[1]), list(sum_over[0]), list(sum_over[1]))
-        value = self.hlo.dot_general(self.type(x.dtype, dims), x.value, y.value, numbers)
-        return Operand(value, x.dtype, tuple(dims))
+        value = self.hlo.dot_general(self.type(dtype, dims), x.value, y.value, numbers)
+        return Operand(value, dtype, tuple(dims))
+
+    def operands_of_product(self, x: Operand, y: Operand) -> tuple[Operand, Operand, DType]:
+        """Two operands in the precision that products have, and the element type of their sums."""
+        if self.narrow is None or FLOAT32 not in (x.dtype, y.dtype):
+            return x, y, x.dtype
+        return self.convert(x, self.narrow), self.convert(y, self.narrow), FLOAT32
 
     def flat(self, x: Operand) -> Operand:
         """All elements in one dimension."""

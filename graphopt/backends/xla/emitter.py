@@ -20,12 +20,15 @@ from graphopt.ir.dimensions import KnownDim
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
-from graphopt.ir.tensors import Tensor
-from graphopt.ir.types import Shape, TensorType
+from graphopt.ir.tensors import ArrayTensor, Tensor
+from graphopt.ir.types import DTYPES, FLOAT32, Shape, TensorType
 from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
 WEIGHT_BYTES = 1024  # from which on a constant of floats is a weight, and may be an argument
+PRODUCTS = frozenset(
+    {"tf.Conv2D", "tf.Conv3D", "tf.MatMul", "tf.BatchMatMulV2", "tf.Einsum", "tf.Conv2DBackpropInput"}
+)  # whose second operand may have the precision of products
 DEPTH = 40  # of branches and loops within each other
 
 
@@ -48,11 +51,13 @@ class Emitter:
 
     def __init__(self, model: Model, options: XlaOptions):
         self.model, self.options = model, options
-        self.build = Builder()
+        narrow = DTYPES[options.precision]
+        self.build = Builder(None if narrow is FLOAT32 else narrow)
         self.findings: list[Finding] = []
         self.weights: dict[str, Tensor] = {}
         self.operands: dict[Value, Operand | None] = {}
         self.bound: dict[Value, Value] = {}  # arguments of bodies -> what the call passes, where that is fixed
+        self._narrow: dict[int, tuple[Tensor, Tensor]] = {}  # with the original, so that no other has its id
         self._weight_places: dict[int, Operand] = {}
         self._constants: dict[tuple[int, Any], Operand] = {}
         self._body: Any = None
@@ -176,7 +181,7 @@ class Emitter:
             return found
         if value.node.op != CONSTANT:
             raise _BlockedError
-        held = value.node.attrs["value"]
+        held = self._narrowed(value)
         if self._is_weight(held):
             return self._weight(held, value.node.name)
         return self._constant(held)
@@ -187,6 +192,19 @@ class Emitter:
             value = self.bound[value]
         held = known_tensor(value)
         return None if held is None or held.stored_bytes > WEIGHT_BYTES * 64 else held.numpy()
+
+    def _narrowed(self, value: Value) -> Tensor:
+        """The tensor of a constant, in the precision of products where it is an operand of nothing else."""
+        held: Tensor = value.node.attrs["value"]
+        narrow = self.build.narrow
+        if narrow is None or held.dtype is not FLOAT32 or held.stored_bytes <= WEIGHT_BYTES:
+            return held
+        if not all(place == 1 and reader.op in PRODUCTS for reader, place in value.uses):
+            return held
+        found = self._narrow.get(id(held))
+        if found is None:
+            found = self._narrow[id(held)] = held, ArrayTensor(held.numpy().astype(narrow.numpy), narrow)
+        return found[1]
 
     def _is_weight(self, held: Tensor) -> bool:
         is_large = held.stored_bytes > WEIGHT_BYTES and has_element_type(held.dtype)

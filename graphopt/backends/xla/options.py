@@ -9,7 +9,11 @@ from graphopt.ir.errors import UsageError, printable
 
 DEPTHWISE = ("auto", "grouped", "slices")
 WEIGHTS = ("arguments", "constants")
+PRECISIONS = ("float32", "bfloat16", "float16")
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+CHOICES = (
+    ("weights", WEIGHTS), ("depthwise", DEPTHWISE), ("platform", PLATFORMS), ("precision", PRECISIONS),
+)  # fmt: skip
 OLDEST = "0.9.0"  # of StableHLO: every release since reads it
 _VERSION = re.compile(r"\d+\.\d+\.\d+\Z")
 
@@ -20,7 +24,8 @@ class XlaOptions:
 
     `weights` says whether they are arguments of the compiled function, stored beside it, or constants inside;
     `depthwise` how depthwise convolutions are expressed: as grouped convolutions, as shifted slices times weights, or
-    what suits `platform`. `minimum_version` is the StableHLO version that must be able to read the artifact. `batch`
+    what suits `platform`. `precision` is the element type of the operands of products and convolutions, which are
+    summed in float32, as is all else computed. `minimum_version` is the StableHLO version that must be able to read the artifact. `batch`
     is a number for unknown leading dimensions of the inputs, `unknown` one for every other unknown dimension; without
     them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that has no rule.
     """
@@ -29,13 +34,14 @@ class XlaOptions:
     weights: str = "arguments"
     depthwise: str = "auto"
     platform: str = "cpu"
+    precision: str = "float32"
     minimum_version: str = OLDEST
     batch: int | None = None
     unknown: int | None = None
     fallback: bool = True
 
     def __post_init__(self) -> None:
-        for name, there in (("weights", WEIGHTS), ("depthwise", DEPTHWISE), ("platform", PLATFORMS)):
+        for name, there in CHOICES:
             given = getattr(self, name)
             if given not in there:
                 raise UsageError(f"{name} is '{printable(str(given))}', not one of {', '.join(there)}")

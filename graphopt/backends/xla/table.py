@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from typing import TypeVar
 
 from graphopt.backends.xla.emission import RuleFunction
 
+Function = TypeVar("Function", bound=RuleFunction)
 FAMILIES = (
     "elementwise", "special", "rounding", "convolution", "pooling", "normalization", "matmul", "einsum", "reduction",
     "reshaping", "slicing", "joining", "indexing", "scattering", "ordering", "filling", "resampling", "spectral",
@@ -21,10 +23,10 @@ class EmissionRules:
     def __init__(self) -> None:
         self.functions: dict[str, RuleFunction] = {}
 
-    def lower(self, *ops: str) -> Callable[[RuleFunction], RuleFunction]:
+    def lower(self, *ops: str) -> Callable[[Function], Function]:
         """Register a function as the rule of `ops` (`tf.Relu`); its docstring is its documentation."""
 
-        def register(function: RuleFunction) -> RuleFunction:
+        def register(function: Function) -> Function:
             for op in ops:
                 self.functions[op] = function
             return function

@@ -59,4 +59,4 @@ def _read(archive: zipfile.ZipFile, key: str, kind: TensorType, path: str) -> Te
         raise MalformedError(f"weight '{printable(key)}' is {held}, not {kind} as the manifest says", source=path)
     if len(data) != int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise MalformedError(f"weight '{printable(key)}' is cut off", source=path)
-    return ArrayTensor(np.frombuffer(data, dtype).view(kind.dtype.numpy).reshape(shape), kind.dtype)
+    return ArrayTensor(np.frombuffer(data, dtype).view(kind.dtype.numpy or dtype).reshape(shape), kind.dtype)

@@ -77,12 +77,13 @@ def emit_convolution(
     for axis, size in zip(axes, sizes, strict=True):
         made_dims[axis] = size
     padding = b.ir.DenseElementsAttr.get(np.asarray(pads, np.int64).reshape(len(axes), 2))
+    x, kernel, dtype = b.operands_of_product(x, kernel)
     value = b.hlo.convolution(
-        b.type(x.dtype, made_dims), x.value, kernel.value, numbers, groups, 1,
+        b.type(dtype, made_dims), x.value, kernel.value, numbers, groups, 1,
         window_strides=list(strides), padding=padding,
         lhs_dilation=list(lhs_dilation or [1] * len(axes)), rhs_dilation=list(rhs_dilation),
     )  # fmt: skip
-    return b.made(value, x.dtype, made_dims)
+    return b.made(value, dtype, made_dims)
 
 
 def _slices(op: Emission, x: Operand, kernel: Operand) -> Operand:

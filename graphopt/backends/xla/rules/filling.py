@@ -60,9 +60,8 @@ def matrix_diag(op: Emission) -> Operand:
     if op.node.op == "tf.Diag" and x.rank != 1:
         op.refuse("it makes a diagonal of a matrix", "use MatrixDiag")
     dims = (*x.dims, x.dims[-1])
-    if op.node.op in ("tf.MatrixDiagV2", "tf.MatrixDiagV3") and (
-        op.dims() != dims or op.known(1) is None or op.known(1).any()
-    ):  # type: ignore[union-attr]
+    is_general = op.node.op in ("tf.MatrixDiagV2", "tf.MatrixDiagV3")
+    if is_general and (op.dims() != dims or op.constant_input(1, "k").any()):
         op.refuse("its diagonal is not the main one of a square matrix", "use tf.linalg.set_diag")
     hit = b.compare("EQ", b.iota(INT32, dims, x.rank - 1), b.iota(INT32, dims, x.rank))
     wide = b.broadcast(x, dims, range(x.rank))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphopt.backends.xla.emission import Emission
@@ -40,7 +42,7 @@ def _scale(op: Emission, before: int, after: int) -> np.float32:
     return np.float32(before) / np.float32(after)
 
 
-def _nearest(op: Emission, before: int, after: int) -> np.ndarray:  # type: ignore[type-arg]
+def _nearest(op: Emission, before: int, after: int) -> np.ndarray[Any, Any]:
     places = np.arange(after, dtype=np.float32)
     scaled = (places + np.float32(0.5 if op.attr("half_pixel_centers") else 0)) * _scale(op, before, after)
     whole = np.floor(scaled + np.float32(0.5)) if op.attr("align_corners") else np.floor(scaled)

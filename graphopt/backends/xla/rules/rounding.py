@@ -22,7 +22,7 @@ def fake_quant(op: Emission) -> Operand:
     """Numbers rounded to the grid of a quantization whose range is constant."""
     b, x = op.build, op.input(0)
     if op.node.op == "tf.FakeQuantWithMinMaxArgs":
-        low, high = np.float32(op.attr("min")), np.float32(op.attr("max"))
+        low, high = (np.asarray(op.attr(name), np.float32) for name in ("min", "max"))
     else:
         low, high = (op.constant_input(place, "the range").astype(np.float32) for place in (1, 2))
     first = 1.0 if op.attr("narrow_range") else 0.0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from graphopt.backends.base import UnloweredError
 from graphopt.backends.xla.backend import XlaBackend
 from graphopt.ir.model import Model
+from graphopt.ir.tensors import tensor
 from graphopt.testing.lowering import assert_lowers, text_model
 
 pytestmark = [
@@ -118,3 +119,27 @@ def test_padding_that_follows_from_an_unknown_size_is_refused() -> None:
     assert "--unknown" in finding.remedy
     data = {"x": np.ones((1, 1, 8, 8, 2), np.float32), "k": np.ones((1, 3, 3, 2, 4), np.float32)}
     assert_lowers(model, target="xla", reference="reference", data=data, fallback=False, unknown=8)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_products_in_another_precision(precision: str) -> None:
+    """Operands of products are narrow and so are their weights; sums and softmax stay float32."""
+    body = (
+        "%k = tf.Const() {value = float32[3, 3, 8, 64] splat 0.1}\n%w = tf.Const() {value = float32[64, 9] splat 0.3}\n"
+    )
+    rng = np.random.default_rng(0)
+    model = text_model(
+        body + '%c = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "VALID"}\n'
+        "%f = tf.Reshape(%c, %s)\n%m = tf.MatMul(%f, %w)\n%y = tf.Softmax(%m)",
+        "%x: float32[1, 3, 3, 8]", "%c, %m, %y",
+    )  # fmt: skip
+    for name in ("k", "w"):
+        node = model.graph.node(name)
+        shape = node.attrs["value"].shape
+        node.attrs["value"] = tensor(rng.normal(size=shape).astype(np.float32))
+    lowered = assert_lowers(
+        model, target="xla", reference="reference", random=1, rtol=0.05, fallback=False, precision=precision
+    ).model
+    stored = {node.attrs["value"].dtype.name for node in lowered.graph if node.op == "xla.WEIGHT"}
+    assert stored == {precision}
+    assert [value.dtype.name for value in lowered.graph.outputs] == ["float32"] * 3
