@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphopt.ir.errors import printable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import ARGUMENT, Function
+from graphopt.ir.types import Shape
 from graphopt.ir.value import Node, Value
-from graphopt.passes.control.call_sites import Site, is_passed_through
-from graphopt.passes.control.plain_variables import Loops
+from graphopt.passes.control.call_sites import Site, argument_passed, is_passed_through
+from graphopt.passes.control.plain_variables import Loops, Slot
 
 ARRAY, IDENTITY = "tf.TensorArrayV3", "tf.Identity"
 WRITE, SCATTER, SPLIT = "tf.TensorArrayWriteV3", "tf.TensorArrayScatterV3", "tf.TensorArraySplitV3"
@@ -22,7 +26,9 @@ class ArrayWeb:
     """The handles and flows of one tensor array and the nodes that use them.
 
     `problem` says why flows do not tell what the array holds, or why not all of its uses are known. A flow stands for
-    the array's contents if writes follow one another in one chain and whatever else reads, reads where the chain ends.
+    the array's contents if writes follow one another in one chain, and nothing that depends on a write, or is returned,
+    has a flow from before it. A read that a write follows sees the same elements before and after it, as an element can
+    be written once only, and not after it was read.
     """
 
     def __init__(self, maker: Node, loops: Loops):
@@ -31,10 +37,11 @@ class ArrayWeb:
         self.flows: dict[Value, None] = {}
         self.nodes: dict[Node, None] = {}
         self.identities: dict[Node, None] = {}  # of handles
-        self.handle_variables: dict[tuple[Node, int], Site] = {}
-        self.flow_variables: dict[tuple[Node, int], Site] = {}
+        self.handle_slots: dict[Slot, None] = {}
+        self.flow_slots: dict[Slot, None] = {}
+        self._orders: dict[Graph, dict[Node, int]] = {}
         self.problem: str | None = None
-        self.shared: Node | None = None  # a loop whose functions others run too is in the way
+        self.shared: Node | None = None  # a call whose functions others run too is in the way
         pending = [(maker.outputs[0], True), (maker.outputs[1], False)]
         while pending and self.problem is None:
             value, is_handle = pending.pop()
@@ -58,7 +65,7 @@ class ArrayWeb:
         if node.op == IDENTITY or (node.op in WRITERS and not is_handle):
             return self._passing(node, is_handle)
         if node in self.loops.by_node:
-            return self._variable(self.loops.by_node[node], value.index, is_handle)
+            return self._slot(self.loops.yielded(value), is_handle)
         if node.op != ARGUMENT:
             self.shared = node if node in self.loops.shared else None
             self.problem = f"'{printable(node.name)}' ({node.op_type}) may yield it too"
@@ -76,8 +83,9 @@ class ArrayWeb:
         return [node.input(0 if node.op == IDENTITY else FLOW_PLACE[node.op]), node.output]
 
     def _reader(self, node: Node, place: int, is_handle: bool) -> list[Value]:
-        if node in self.loops.by_node:
-            return self._variable(self.loops.by_node[node], place, is_handle)
+        slot = self.loops.read_at(node, place) if node in self.loops.by_node else None
+        if slot is not None:
+            return self._slot(slot, is_handle)
         if node.op == IDENTITY:
             return self._passing(node, is_handle)
         if node.op in FIELDS and place == (0 if is_handle else FLOW_PLACE.get(node.op, -1)):
@@ -88,20 +96,18 @@ class ArrayWeb:
         return []
 
     def _interface(self, value: Value, is_handle: bool) -> list[Value]:
-        """Follow an argument or result of a loop's function."""
-        graph = value.node.graph
-        site = self.loops.by_function.get(graph) if isinstance(graph, Function) else None
-        is_run = graph is not None and site is not None and site.node.graph is not None  # dead loops were removed
-        if graph is None or site is None or not is_run or (value.is_output and graph is not site.functions[1]):
+        """Follow an argument or result of a function."""
+        slots = self.loops.interface(value)
+        if slots is None:
             self.problem = f"'{printable(value.name)}' is an input or output of a graph"
-            return []
-        places = [place for place, other in enumerate(graph.inputs) if other is value]
-        places += [place for place, other in enumerate(graph.outputs) if other is value]
-        return [found for place in places for found in self._variable(site, place, is_handle)]
+        return [found for slot in slots or () for found in self._slot(slot, is_handle)]
 
-    def _variable(self, site: Site, place: int, is_handle: bool) -> list[Value]:
-        (self.handle_variables if is_handle else self.flow_variables)[site.node, place] = site
-        return self.loops.variable(site, place)
+    def _slot(self, slot: Slot, is_handle: bool) -> list[Value]:
+        slots = self.handle_slots if is_handle else self.flow_slots
+        if slot in slots:
+            return []
+        slots[slot] = None
+        return slot.values
 
     # Judging --------------------------------------------------------------------------------------------------
 
@@ -117,40 +123,107 @@ class ArrayWeb:
 
     def _disorder(self) -> str | None:
         """Why a flow does not stand for what was written before it."""
+        changing = self._changing()
         writers: dict[Value, Node] = {}
-        readers: dict[Value, None] = {}
+        readers: dict[Value, list[Node]] = {}
+        returned: dict[Value, None] = {}
         for flow in self.flows:
             state = self._state(flow)
             if flow.is_output:
-                readers[state] = None
+                returned[state] = None
             for user, place in flow.uses:
                 if user.op in (IDENTITY, SIZE):
                     continue
                 site = self.loops.by_node.get(user)
-                if user.op not in WRITERS and (site is None or is_passed_through(site.functions[1], place)):
-                    readers[state] = None
+                if user.op not in WRITERS and (site is None or not self._is_written_by(site, place, changing)):
+                    readers.setdefault(state, []).append(user)
                 elif state in writers or self._is_in_condition(user):
                     return f"'{printable(user.name)}' writes beside the chain of writes"
                 else:
                     writers[state] = user
         for state, node in writers.items():
-            if state in readers:
+            if state in returned or self._is_before(node, readers.get(state, ())):
                 return f"what it holds is read before '{printable(node.name)}' writes, perhaps"
-        return None
+        return self._unwritten(readers.get(self.maker.outputs[1], ()))
+
+    def _changing(self) -> dict[Node, None]:
+        """The calls within which the array is written."""
+        found: dict[Node, None] = {}
+        for node in self.nodes:
+            graph = node.graph if node.op in WRITERS else None
+            while isinstance(graph, Function) and graph is not self.maker.graph:
+                site = self.loops.by_function.get(graph)
+                if site is None or site.node in found:
+                    break
+                found[site.node] = None
+                graph = site.node.graph
+        return found
+
+    def _is_written_by(self, site: Site, place: int, changing: dict[Node, None]) -> bool:
+        """A call writes into what its input `place` stands for, or does not say which of its flows it yields."""
+        if site.node in changing:
+            return True
+        if site.is_loop:
+            return not is_passed_through(site.functions[1], place)
+        results = [slot.place for slot in self.flow_slots if slot.is_result and slot.site is site]
+        return any(_passed_on(site, result) is None for result in results)
+
+    def _is_before(self, writer: Node, readers: Sequence[Node]) -> bool:
+        """One of `readers` depends on `writer`, or is that itself."""
+        graph = writer.graph
+        if not readers or graph is None:
+            return False
+        if graph not in self._orders:
+            self._orders[graph] = {node: number for number, node in enumerate(graph.topological_order())}
+        order, wanted = self._orders[graph], dict.fromkeys(readers)
+        last = max(order[node] for node in readers)
+        seen, pending = {writer: None}, [writer]
+        while pending:
+            node = pending.pop()
+            if node in wanted:
+                return True
+            for user in node.successors():
+                if user not in seen and order[user] <= last:
+                    seen[user] = None
+                    pending.append(user)
+        return False
+
+    def _unwritten(self, readers: Sequence[Node]) -> str | None:
+        """A read of what nothing was written to, which fails where the shape of elements is not stated."""
+        declared = self.maker.attrs.get("element_shape")
+        if isinstance(declared, Shape) and declared.static is not None:
+            return None
+        return next(
+            (
+                f"'{printable(node.name)}' reads before anything is written, and no shape of elements is stated"
+                for node in readers
+                if node.op in FIELDS
+            ),
+            None,
+        )
 
     def _state(self, flow: Value) -> Value:
         """The first of the flows that stand for the same contents."""
         while True:
             node = flow.node
             site = self.loops.by_node.get(node)
+            origin = None if site is None else _passed_on(site, flow.index)
             if node.op == IDENTITY:
                 flow = node.input(0)
-            elif site is not None and is_passed_through(site.functions[1], flow.index):
-                flow = site.operands[flow.index]
+            elif site is not None and origin is not None:
+                flow = site.operands[origin]
             else:
                 return flow
 
     def _is_in_condition(self, node: Node) -> bool:
         graph = node.graph
         site = self.loops.by_function.get(graph) if isinstance(graph, Function) else None
-        return site is not None and graph is site.functions[0]
+        return site is not None and site.is_loop and graph is site.functions[0]
+
+
+def _passed_on(site: Site, result: int) -> int | None:
+    """Which operand a call yields as its result `result`, whichever function runs; None if that is not so."""
+    if site.is_loop:
+        return result if is_passed_through(site.functions[1], result) else None
+    origins = dict.fromkeys(argument_passed(function, result) for function in site.functions)
+    return next(iter(origins)) if len(origins) == 1 else None

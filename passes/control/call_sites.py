@@ -176,6 +176,19 @@ def strip_body(function: Function) -> bool:
     return len(function) < before
 
 
+def argument_passed(function: Function, place: int) -> int | None:
+    """Which argument result `place` of a function is; None where it is computed."""
+    value = function.outputs[place]
+    while value.node.op == "tf.Identity" and not value.node.control_inputs and not value.is_input:
+        value = value.node.input(0)
+    if not value.is_input:
+        return None
+    index = value.node.attrs.get("index")
+    if isinstance(index, int) and 0 <= index < len(function.inputs) and function.inputs[index] is value:
+        return index
+    return next((number for number, other in enumerate(function.inputs) if other is value), None)
+
+
 def is_passed_through(body: Function, place: int) -> bool:
     """Result `place` of a loop's body is its argument `place`."""
     value = body.outputs[place]

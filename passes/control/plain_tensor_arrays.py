@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph
 from graphopt.ir.known import CONSTANT, hold, known_array, known_scalar
-from graphopt.ir.model import Function, Model
+from graphopt.ir.model import Model
 from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT32, INT64, SCALAR, UNKNOWN_SHAPE, DType, Shape, TensorType
 from graphopt.ir.value import Node, Value
@@ -37,8 +38,8 @@ from graphopt.passes.control.plain_variables import (
     become_filled,
     become_zeros,
     dimension_of,
+    followed,
     operand_with,
-    retype_variable,
     sizes_of,
     small_constant,
 )
@@ -67,16 +68,18 @@ class PlainTensorArrays(Pass):
         %y = tf.GatherV2(%written, %indices, %zero)
 
     The tensor takes the place of the flow, the handle goes. The shape of elements is the array's own or that of what
-    is written to it (`infer-shapes` often finds out). Arrays are followed through identities and the variables of
-    `While` loops, whose functions change their signatures; functions that others run too are copied, unless they call
-    functions or make resources themselves. An element that was not written counts as zeros.
+    is written to it (`infer-shapes` often finds out). Arrays are followed through identities, the variables of `While`
+    loops, and what `If`, `Case` and `PartitionedCall` take and yield; their functions change their signatures.
+    Functions that others run too are copied, unless they call functions or make resources themselves. An element that
+    was not written counts as zeros.
 
     With `dynamic`, number and shape of the elements may be known only when the model runs, as for `plain-tensor-lists`.
 
     Refuses an array that may grow, whose size or element shape is not known, which takes more than `max_bytes`, which
     has a gradient, or which something uses that is not a write, scatter, split, read, gather, concatenation, size or
-    close of version 3; one that is read at a point from which more is written; and graphs with v1 control flow
-    (`raise-control-flow` comes first).
+    close of version 3; one whose writes are not one chain, or where what depends on a write, or is a function's result,
+    has a flow from before it; one that is read before anything is written, unless it states the shape of its elements;
+    and graphs with v1 control flow (`raise-control-flow` comes first).
     """
 
     max_bytes: int = 1 << 24
@@ -87,10 +90,10 @@ class PlainTensorArrays(Pass):
         makers = [node for graph in model.graphs for node in graph if node.op == ARRAY and len(node.outputs) == 2]
         if not makers:
             return
-        loops = Loops(model)
+        loops = Loops(model, calls=True)
         changed: dict[Graph, None] = {}
         for maker in makers:
-            web, separated = _followed(maker, loops)
+            web, separated = followed(partial(ArrayWeb, maker, loops), loops)
             type = web.problem or _type(web, self.max_bytes, self.dynamic)
             is_allowed = not isinstance(type, str) and context.allows(self.name)
             if not is_allowed:
@@ -103,17 +106,6 @@ class PlainTensorArrays(Pass):
                 context.rewrote(self.name, removed=(maker,), added=(maker,))
         for graph in changed:
             drop_dangling_colocations(graph)
-
-
-def _followed(maker: Node, loops: Loops) -> tuple[ArrayWeb, list[tuple[Node, list[Function]]]]:
-    """An array's web; loops that it goes round get functions of their own, and are listed with those they had."""
-    separated: list[tuple[Node, list[Function]]] = []
-    while True:
-        web = ArrayWeb(maker, loops)
-        before = loops.separate(web.shared) if web.shared is not None else None
-        if web.shared is None or before is None:
-            return web, separated
-        separated.append((web.shared, before))
 
 
 # Measuring -----------------------------------------------------------------------------------------------------
@@ -145,15 +137,15 @@ def _type(web: ArrayWeb, most: int, dynamic: bool) -> TensorType | str:
 
 def _element(web: ArrayWeb, count: int | None, dynamic: bool) -> Shape | str:
     """The shape of every element, static unless `dynamic`, or why there is none."""
-    declared = web.maker.attrs.get("element_shape")
+    declared = web.maker.attrs.get("element_shape", UNKNOWN_SHAPE)
     element: Shape | None = declared if isinstance(declared, Shape) else UNKNOWN_SHAPE
-    is_declared = element is not None and element.static is not None
+    is_alike = web.maker.attrs.get("identical_element_shapes") or (isinstance(declared, Shape) and declared.is_static)
     for node in web.nodes:
         if node.op in (WRITE, SCATTER, SPLIT):
             written = _written(node, count)
             if isinstance(written, str):
                 return written
-            if not is_declared and written.static is None and not dynamic:
+            if not is_alike and written.static is None and not dynamic:
                 return f"the shape of what '{printable(node.name)}' writes is not known"
             element = None if element is None else element.merged(written)
     if element is None:
@@ -169,7 +161,7 @@ def _is_computable(web: ArrayWeb, element: Shape) -> bool:
         return False
     if _is_filled(web):
         return True
-    sites = web.flow_variables.values()
+    sites = [slot.site for slot in web.flow_slots]
     return all(isinstance(dim, int) or operand_with(sites, web.maker, dim) is not None for dim in element.dims)
 
 
@@ -242,19 +234,16 @@ def _contradicts(declared: object, shape: Shape) -> bool:
 
 def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
     """Turn an array into a tensor; returns the graphs that changed."""
-    sites: dict[Node, tuple[Site, list[int]]] = {}
     whole = [node for node in web.nodes if node.op in (SCATTER, GATHER) and _is_every(node.input(1), web.maker)]
     sizes: list[Value] = []
     if type.shape.static is None and not _is_filled(web):
-        flows = list(web.flow_variables.values())
+        flows = [slot.site for slot in web.flow_slots]
         sizes = [web.maker.input(0), *sizes_of(web.maker, (type.shape.dims or ())[1:], flows)]
-    for (_, place), site in web.flow_variables.items():
-        retype_variable(site, place, type)
-    for (loop, place), site in web.handle_variables.items():
-        sites.setdefault(loop, (site, []))[1].append(place)
+    for slot in web.flow_slots:
+        slot.retype(type)
     nodes = (web.maker, *web.nodes, *web.identities)
     graphs = {node.graph: None for node in nodes if node.graph is not None}
-    graphs.update({function: None for site, _ in sites.values() for function in site.functions})
+    graphs.update({function: None for slot in web.handle_slots for function in slot.site.functions})
     useless = [producer for node in web.nodes for producer in node.predecessors()]
     useless += web.maker.predecessors()
     for node in web.nodes:
@@ -264,9 +253,8 @@ def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
         else:
             _HANDLERS[node.op](node, type)
         node.extras = None
-    _drop_handles(sites, web.identities)
-    flow = web.maker.outputs.pop()
-    flow.replace_all_uses_with(web.maker.outputs[0])
+    _drop_handles(web)
+    _join_outputs(web.maker)
     if type.shape.static is not None:
         become_zeros(web.maker, type)
     elif sizes:
@@ -281,18 +269,35 @@ def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
     return graphs
 
 
-def _drop_handles(sites: dict[Node, tuple[Site, list[int]]], identities: dict[Node, None]) -> None:
-    """Loops pass on handles no longer. Operands go first, as what is inside of a loop may hold on to its arguments."""
-    for site, places in sites.values():
+def _drop_handles(web: ArrayWeb) -> None:
+    """Calls pass on handles no longer. Operands go first, as what is inside of a loop may hold on to its arguments."""
+    operands: dict[Site, list[int]] = {}
+    results: dict[Site, list[int]] = {}
+    for slot in web.handle_slots:
+        (results if slot.is_result else operands).setdefault(slot.site, []).append(slot.place)
+    for site, places in operands.items():
         site.remove_operands(places)
-    for site, places in sites.values():
-        remove_results(site.functions[1], places)
-    for node in identities:
+        if site.is_loop:
+            remove_results(site.functions[1], places)
+    for site, places in results.items():
+        for function in site.functions:
+            remove_results(function, places)
+    for node in web.identities:
         if node.graph is not None:
             remove_dead(node.graph, [node])
-    for site, places in sites.values():
+    for site, places in results.items():
+        site.remove_results(places)
+    for site, places in operands.items():
         for function in site.functions:
             remove_arguments(function, places)
+
+
+def _join_outputs(maker: Node) -> None:
+    """Let the first output, the handle that nothing reads any more, take the place of the second, the flow."""
+    assert maker.graph is not None
+    handle, flow = maker.outputs
+    maker.graph.replace_value(flow, handle)
+    maker.outputs.pop()
 
 
 def _around(node: Node, op: str, value: Value, given: Value, shape: Shape, name: str) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.control.call_sites import Site
 from graphopt.passes.control.plain_variables import (
     Loops,
+    Slot,
     become,
     become_filled,
     become_zeros,
     dimension_of,
+    followed,
     made_before,
     operand_with,
-    retype_variable,
     sizes_of,
     small_constant,
 )
@@ -57,8 +59,10 @@ class PlainTensorLists(Pass):
         %get = tf.GatherV2(%set, %j, %zero)
         %y = tf.Identity(%set)
 
-    `TensorListFromTensor` passes its tensor on. Lists are followed through identities and the variables of `While`
-    loops, whose functions change their signatures. An element that was not set counts as zeros, as in a list.
+    `TensorListFromTensor` passes its tensor on. Lists are followed through identities, the variables of `While` loops,
+    and what `If`, `Case` and `PartitionedCall` take and yield; their functions change their signatures. Functions that
+    others run too are copied, unless they call functions or make resources. An element that was not set counts as
+    zeros, as in a list.
 
     With `dynamic`, number and shape of the elements may be known only when the model runs, as they are where the batch
     is not known: `infer-shapes` must have found that a dimension is one of an operand of the loop (which it does once
@@ -67,8 +71,7 @@ class PlainTensorLists(Pass):
     first element, as runtimes do not let an empty tensor grow in a loop.
 
     Refuses a list whose size or element shape is not known, which grows or shrinks, which takes more than `max_bytes`,
-    or which something reads that is not named here; loops whose functions others run too (`specialise-functions` or
-    clones come first); and graphs with v1 control flow (`raise-control-flow` comes first).
+    or which something reads that is not named here, and graphs with v1 control flow (`raise-control-flow` comes first).
     """
 
     max_bytes: int = 1 << 24
@@ -76,18 +79,22 @@ class PlainTensorLists(Pass):
 
     def run(self, model: Model, context: PassContext) -> None:
         """Replace lists in all graphs."""
-        loops = Loops(model)
+        loops = Loops(model, calls=True)
         done: dict[Value, None] = {}
         for graph in model.graphs:
             for node in graph:
                 if node.op not in MAKERS or node.output in done:
                     continue
-                web = _Web(node.output, loops, self.dynamic)
+                web, separated = followed(partial(_Web, node.output, loops, self.dynamic), loops)
                 done.update(web.values)
                 reason = web.problem or web.measure(self.max_bytes)
+                is_allowed = reason is None and context.allows(self.name)
+                if not is_allowed:
+                    for call, before in reversed(separated):
+                        loops.rejoin(call, before)
                 if reason is not None:
                     context.refused(self.name, node, reason)
-                elif context.allows(self.name):
+                elif is_allowed:
                     web.replace()
                     context.rewrote(self.name, removed=(node,), added=(node,))
 
@@ -99,8 +106,9 @@ class _Web:
         self.loops, self.dynamic = loops, dynamic
         self.values: dict[Value, None] = {}
         self.nodes: dict[Node, None] = {}
-        self.variables: dict[tuple[Node, int], Site] = {}
+        self.slots: dict[Slot, None] = {}
         self.problem: str | None = None
+        self.shared: Node | None = None  # a call whose functions others run too is in the way
         self.grows = self.is_empty = False
         self.type = TensorType(start.dtype, Shape(None))
         pending = [start]
@@ -121,34 +129,40 @@ class _Web:
         elif node.op in STEPS:
             return [node.input(0)]
         elif node in self.loops.by_node:
-            return self._variable(self.loops.by_node[node], value.index)
+            return self._slot(self.loops.yielded(value))
         elif node.op != ARGUMENT:
+            self.shared = node if node in self.loops.shared else None
             self.problem = f"'{printable(node.name)}' ({node.op_type}) may yield it too"
         return []
 
     def _reader(self, node: Node, place: int) -> list[Value]:
-        if node in self.loops.by_node:
-            return self._variable(self.loops.by_node[node], place)
+        slot = self.loops.read_at(node, place) if node in self.loops.by_node else None
+        if slot is not None:
+            return self._slot(slot)
         if (node.op in _READERS and place == 0) or node.op == IDENTITY:
             self.nodes[node] = None
             return [node.outputs[0]] if node.op in STEPS else []
+        self.shared = node if node in self.loops.shared else None
         self.problem = f"'{printable(node.name)}' ({node.op_type}) reads it"
         return []
 
     def _interface(self, value: Value) -> list[Value]:
-        """Follow an argument or result of a loop's function."""
-        graph = value.node.graph
-        site = self.loops.by_function.get(graph) if isinstance(graph, Function) else None
-        if graph is None or site is None or (value.is_output and graph is not site.functions[1]):
+        """Follow an argument or result of a function."""
+        slots = self.loops.interface(value)
+        if slots is None:
             self.problem = f"'{printable(value.name)}' is an input or output of a graph"
-            return []
-        places = [place for place, other in enumerate(graph.inputs) if other is value]
-        places += [place for place, other in enumerate(graph.outputs) if other is value]
-        return [found for place in places for found in self._variable(site, place)]
+        return [found for slot in slots or () for found in self._slot(slot)]
 
-    def _variable(self, site: Site, place: int) -> list[Value]:
-        self.variables[site.node, place] = site
-        return self.loops.variable(site, place)
+    def _slot(self, slot: Slot) -> list[Value]:
+        if slot in self.slots:
+            return []
+        self.slots[slot] = None
+        return slot.values
+
+    @property
+    def sites(self) -> list[Site]:
+        """The calls that the list goes into or comes out of."""
+        return list(dict.fromkeys(slot.site for slot in self.slots))
 
     def measure(self, most: int) -> str | None:
         """Find out type and shape of the tensor; a reason, if that cannot be."""
@@ -205,7 +219,7 @@ class _Web:
         length = None if count is None else int(count)
         if not self.dynamic and (length is None or not all(isinstance(dim, int) for dim in dims)):
             return unknown
-        if any(not isinstance(dim, int) and operand_with(self.variables.values(), node, dim) is None for dim in dims):
+        if any(not isinstance(dim, int) and operand_with(self.sites, node, dim) is None for dim in dims):
             return unknown
         return TensorType(dtype, Shape([length, *dims]))
 
@@ -243,7 +257,12 @@ class _Web:
             return known is not None and place == known + (before.node.op == SET_ITEM)
         body = node.graph
         site = self.loops.by_function.get(body) if isinstance(body, Function) else None
-        if site is None or body is not site.functions[1] or not (before.is_input and index.is_input):
+        if (
+            site is None
+            or not site.is_loop
+            or body is not site.functions[1]
+            or not (before.is_input and index.is_input)
+        ):
             return False
         lists, counter = body.inputs.index(before), body.inputs.index(index)
         next_ = _without_identities(body.outputs[counter])
@@ -260,10 +279,10 @@ class _Web:
         makers = [node for node in self.nodes if node.op in (RESERVE, EMPTY)]
         sizes = {}
         if not self.type.shape.is_static:
-            sites = list(self.variables.values())
+            sites = self.sites
             sizes = {n: [self._count(n), *sizes_of(n, self._element_dims(n) or (), sites)] for n in makers}
-        for (_, place), site in self.variables.items():
-            retype_variable(site, place, self.type)
+        for slot in self.slots:
+            slot.retype(self.type)
         for node in self.nodes:
             producers = list(dict.fromkeys(node.predecessors()))
             if self.is_empty:

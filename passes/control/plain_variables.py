@@ -1,8 +1,9 @@
-"""Variables of loops that become plain tensors, and the nodes that take the place of what used them."""
+"""Variables of loops, operands and results of calls that become plain tensors, and the nodes that take their place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,24 +12,70 @@ from graphopt.ir.formats.function_def import METADATA, FunctionExtras
 from graphopt.ir.known import CONSTANT, hold
 from graphopt.ir.model import Function, Model, callees
 from graphopt.ir.tensors import RepeatedTensor, tensor
-from graphopt.ir.types import INT32, SCALAR, Shape, TensorType
+from graphopt.ir.types import INT32, RESOURCE, SCALAR, Shape, TensorType
 from graphopt.ir.value import Node, Value
-from graphopt.passes.control.call_sites import Site, clone_function, reference_counts, site_of
-from graphopt.passes.control.lower_control_flow import LOOPS
+from graphopt.passes.control.call_sites import CALLS, Site, clone_function, reference_counts, site_of
+from graphopt.passes.control.lower_control_flow import BRANCHING, LOOPS
+
+ALL_CALLS = frozenset({*LOOPS, *BRANCHING, *CALLS})
+
+
+class Slot(NamedTuple):
+    """A place at which values go into functions and come out: a variable of a loop, an operand or a result of a call.
+
+    A variable of a loop is both and counts as an operand.
+    """
+
+    site: Site
+    place: int
+    is_result: bool
+
+    @property
+    def values(self) -> list[Value]:
+        """All values that are the same there: outside of the functions and inside of them."""
+        site, place = self.site, self.place
+        node, functions = site.node, site.functions
+        if site.is_loop:
+            condition, body = functions
+            return [site.operands[place], node.outputs[place], condition.inputs[place], body.inputs[place],
+                    body.outputs[place]]  # fmt: skip
+        if self.is_result:
+            return [node.outputs[place], *(function.outputs[place] for function in functions)]
+        return [site.operands[place], *(function.inputs[place] for function in functions)]
+
+    def retype(self, type: TensorType) -> None:
+        """Let all of its values but what goes in from outside be of `type`, and attributes say so."""
+        site, place = self.site, self.place
+        attrs, functions = site.node.attrs, site.functions
+        if site.is_loop or self.is_result:
+            site.node.outputs[place].type = type
+            _put(attrs, "output_shapes", place, type.shape)
+            for function in functions[1:] if site.is_loop else functions:
+                _forget_result(function, place)
+        if site.is_loop or not self.is_result:
+            for function in functions:
+                _retype_argument(function, place, type)
+        _put(attrs, "T" if site.is_loop else "Tout" if self.is_result else "Tin", place, type.dtype)
+        for stale in ("_input_shapes", "_output_shapes"):
+            attrs.pop(stale, None)
 
 
 class Loops:
-    """The loops of a model by their functions; those that are run from one place, and `shared` others."""
+    """The loops of a model by their functions; those that are run from one place, and `shared` others.
 
-    def __init__(self, model: Model):
+    With `calls`, conditionals and calls of functions too.
+    """
+
+    def __init__(self, model: Model, calls: bool = False):
         self.model = model
         self.counts = reference_counts(model)
         self.by_node: dict[Node, Site] = {}
         self.by_function: dict[Function, Site] = {}
         self.shared: dict[Node, Site] = {}
+        operators = ALL_CALLS if calls else LOOPS
         for graph in model.graphs:
             for node in graph:
-                site = site_of(node, model) if node.op in LOOPS else None
+                site = site_of(node, model) if node.op in operators else None
                 if site is not None and all(self.counts.get(function.name) == 1 for function in site.functions):
                     self._own(site)
                 elif site is not None:
@@ -39,20 +86,17 @@ class Loops:
         self.by_function.update(dict.fromkeys(site.functions, site))
 
     def separate(self, node: Node) -> list[Function] | None:
-        """Give a shared loop functions of its own; returns those it ran before, for `rejoin`.
+        """Give a shared call functions of its own; returns those it ran before, for `rejoin`.
 
-        None where that would copy calls of further functions or makers of resources, or the loop is not a shared one.
+        None where that would copy calls of further functions or makers of resources, or the call is not a shared one.
         """
         site = self.shared.get(node)
         if site is None:
             return None
         for function in site.functions:
             for inner in function:
-                if (
-                    inner.outputs
-                    and inner.output.dtype.is_handle
-                    and not inner.op.startswith(("tf._Arg", "tf.Identity"))
-                ):
+                is_maker = bool(inner.outputs) and inner.output.dtype is RESOURCE
+                if is_maker and not inner.op.startswith(("tf._Arg", "tf.Identity")):
                     return None
                 if next(iter(callees(inner)), None) is not None:
                     return None
@@ -79,39 +123,69 @@ class Loops:
                 del self.counts[copy.name]
                 self.model.functions.pop(copy.name)
 
-    def variable(self, site: Site, place: int) -> list[Value]:
-        """All values that are the variable at `place` of a loop."""
-        condition, body = site.functions
-        loop = site.node
-        return [site.operands[place], loop.outputs[place], condition.inputs[place], body.inputs[place],
-                body.outputs[place]]  # fmt: skip
+    def read_at(self, node: Node, index: int) -> Slot | None:
+        """The slot that `node`, a call, reads with its input `index`; None for what decides a conditional."""
+        site = self.by_node[node]
+        return Slot(site, index - site.first, False) if index >= site.first else None
+
+    def yielded(self, value: Value) -> Slot:
+        """The slot that a call's output is."""
+        site = self.by_node[value.node]
+        return Slot(site, value.index, not site.is_loop)
+
+    def interface(self, value: Value) -> list[Slot] | None:
+        """The slots that an argument or result of a function is; None where it is one of some other graph."""
+        graph = value.node.graph
+        site = self.by_function.get(graph) if isinstance(graph, Function) else None
+        if graph is None or site is None or site.node.graph is None:  # dead calls were removed
+            return None
+        if value.is_output and site.is_loop and graph is not site.functions[1]:
+            return None
+        slots = [Slot(site, place, False) for place, other in enumerate(graph.inputs) if other is value]
+        return slots + [Slot(site, n, not site.is_loop) for n, other in enumerate(graph.outputs) if other is value]
 
 
-def retype_variable(site: Site, place: int, type: TensorType) -> None:
-    """Let the variable at `place` of a loop be of `type`: in the loop, its condition and its body."""
-    loop = site.node
-    loop.outputs[place].type = type
-    loop.attrs["T"] = _put(loop.attrs.get("T"), place, type.dtype)
-    shapes = loop.attrs.get("output_shapes")
-    if isinstance(shapes, tuple) and shapes:
-        loop.attrs["output_shapes"] = _put(shapes, place, type.shape)
-    for function in site.functions:
-        _retype(function, place, type, has_result=function is site.functions[1])
+class Web(Protocol):
+    """Values that are one thing, followed through a model's functions."""
+
+    @property
+    def shared(self) -> Node | None:
+        """A call whose functions others run too and that is in the way."""
 
 
-def _put(items: object, place: int, item: object) -> object:
-    return (*items[:place], item, *items[place + 1 :]) if isinstance(items, tuple) else items
+AnyWeb = TypeVar("AnyWeb", bound=Web)
+Separated = list[tuple[Node, list[Function]]]
 
 
-def _retype(function: Function, place: int, type: TensorType, has_result: bool) -> None:
-    """Give an argument of a loop's function, and the result it becomes, the tensor's type."""
+def followed(make: Callable[[], AnyWeb], loops: Loops) -> tuple[AnyWeb, Separated]:
+    """A web; calls in its way get functions of their own, and are listed with those they had."""
+    separated: Separated = []
+    while True:
+        web = make()
+        before = loops.separate(web.shared) if web.shared is not None else None
+        if web.shared is None or before is None:
+            return web, separated
+        separated.append((web.shared, before))
+
+
+def _put(attrs: dict[str, Any], name: str, place: int, item: object) -> None:
+    items = attrs.get(name)
+    if isinstance(items, tuple) and items:
+        attrs[name] = (*items[:place], item, *items[place + 1 :])
+
+
+def _retype_argument(function: Function, place: int, type: TensorType) -> None:
     argument = function.inputs[place]
     argument.type = type
     argument.node.attrs = {"T": type.dtype, "index": place}
     argument.node.extras = None
     function.attrs.pop("_input_shapes", None)
+
+
+def _forget_result(function: Function, place: int) -> None:
+    """Forget what the function's own signature says of a result."""
     extras = function.metadata.get(METADATA)
-    if has_result and isinstance(extras, FunctionExtras):
+    if isinstance(extras, FunctionExtras):
         name = function.output_names[place]
         kept = tuple(item for item in extras.outputs if item[0] != name)
         function.metadata[METADATA] = extras._replace(outputs=kept)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from control_helpers import check_on, refusals
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphopt.ir.formats.graphdef import read_graphdef
 from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
 from graphopt.ir.verifier import verify
-from graphopt.passes import run_pass
+from graphopt.passes import PassManager, run_pass
 from graphopt.testing import assert_equivalent, assert_same_structure, check_pass, models
 
 NAME = "plain-tensor-arrays"
@@ -229,7 +232,10 @@ def test_arrays_are_closed_no_more() -> None:
         ("-> (%y", "-> (%written, %y", "input or output of a graph"),
         ("%n = ", "%g = tf.TensorArrayGradV3(%array, %written) {source = b\"g\"} : (resource[2], float32[])\n  %n = ",
          "'g' (TensorArrayGradV3) reads it"),
-        ("%picked, %written)", "%picked, %array:1)", "is read before 'written' writes"),
+        ("%picked, %written)", "%picked, %array:1)", "'rows' reads before anything is written"),
+        ("%rows = tf.TensorArrayGatherV3(%array, %picked, %written)",
+         "%places = tf.Identity(%picked) after(%written)\n"
+         "  %rows = tf.TensorArrayGatherV3(%array, %places, %array:1)", "is read before 'written' writes"),
         ("%n = ", "%again = tf.TensorArrayWriteV3(%array, %size, %x, %array:1) {T = float32}\n  %n = ",
          "beside the chain"),
         ("%i, %written) {dtype = float32}", "%i, %written) {dtype = int32} : int32[2]", "takes its elements for int32"),
@@ -250,16 +256,17 @@ def test_refusals(old: str, new: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("%out, %more, %t)", "%out, %made, %t)", "is read before 'more' writes"),
+        ("%out, %more, %t)", "%out, %made, %t)", "is read before 'loop' writes"),
         ("%go = tf.Less", "%lost = tf.TensorArrayWriteV3(%out, %i, %s, %made) {T = float32}\n  %go = tf.Less",
          "'lost' writes beside the chain"),
-        ("%t = tf.Add(%s, %row) {T = float32} : float32[2]",
-         "%t = tf.Add(%s, %old) : float32[2]\n"
-         "  %old = tf.TensorArrayReadV3(%out, %i, %made) {dtype = float32} : float32[2]",
+        ("%one = tf.Const() {value = int32[] 1}",
+         "%one = tf.Const() {value = int32[] 1}\n"
+         "  %place = tf.Identity(%i) after(%more)\n"
+         "  %old = tf.TensorArrayReadV3(%out, %place, %made) {dtype = float32} : float32[2]",
          "is read before 'more' writes"),
         ("%out, %more, %t)", "%in, %more, %t)", "may yield it too"),
         ("%y =", "%late = tf.TensorArrayReadV3(%out, %start, %out:1) {dtype = float32}\n  %y =",
-         "is read before 'loop' writes"),
+         "'late' reads before anything is written"),
     ],
 )  # fmt: skip
 def test_refusals_in_loops(old: str, new: str, reason: str) -> None:
@@ -339,3 +346,277 @@ def test_sizes_that_are_known_when_the_model_runs(rows: int, columns: int) -> No
     assert not arrays_left(model)
     feeds = {"values": np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)}
     assert_equivalent(source, model, feeds, runtime="reference", allow_flat=True)
+
+
+PREVIOUS = """
+function @cond(%i: int32[], %h: resource[2], %f: float32[]) -> (%go) {
+  %limit = tf.Const() {value = int32[] 5}
+  %go = tf.Less(%i, %limit)
+}
+function @body(%i: int32[], %h: resource[2], %f: float32[]) -> (%next, %h, %more) {
+  %one = tf.Const() {value = int32[] 1}
+  %next = tf.AddV2(%i, %one)
+  %last = tf.Sub(%i, %one)
+  %old = tf.TensorArrayReadV3(%h, %last, %f) {dtype = float32}
+  %new = tf.Tanh(%old)
+  %more = tf.TensorArrayWriteV3(%h, %i, %new, %f)
+}
+graph @main(%x: float32[2]) -> (%y) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %count = tf.Const() {value = int32[] 5}
+  %all = tf.Const() {value = int32[5] [0, 1, 2, 3, 4]}
+  %array = tf.TensorArrayV3(%count) {dtype = float32, clear_after_read = false, identical_element_shapes = true}
+  %first = tf.TensorArrayWriteV3(%array, %zero, %x, %array:1)
+  %loop = tf.While(%one, %array, %first) {cond = @cond, body = @body, T = [int32, resource, float32]}
+  %y = tf.TensorArrayGatherV3(%loop:1, %all, %loop:2) {dtype = float32}
+}
+"""
+PREVIOUS_AFTER = """
+function @cond(%i: int32[], %f: float32[5, 2]) -> (%go) {
+  %limit = tf.Const() {value = int32[] 5}
+  %go = tf.Less(%i, %limit)
+}
+function @body(%i: int32[], %f: float32[5, 2]) -> (%next, %more) {
+  %one = tf.Const() {value = int32[] 1}
+  %next = tf.AddV2(%i, %one)
+  %last = tf.Sub(%i, %one)
+  %"old/axis" = tf.Const() {value = int32[] 0}
+  %old = tf.GatherV2(%f, %last, %"old/axis") {batch_dims = 0}
+  %new = tf.Tanh(%old)
+  %"more/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+  %"more/index" = tf.Reshape(%i, %"more/index_shape")
+  %"more/axis" = tf.Const() {value = int32[] 0}
+  %"more/row" = tf.ExpandDims(%new, %"more/axis")
+  %more = tf.TensorScatterUpdate(%f, %"more/index", %"more/row")
+}
+graph @main(%x: float32[2]) -> (%y) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %all = tf.Const() {value = int32[5] [0, 1, 2, 3, 4]}
+  %array = tf.Const() {value = float32[5, 2] splat 0.0}
+  %"first/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+  %"first/index" = tf.Reshape(%zero, %"first/index_shape")
+  %"first/axis" = tf.Const() {value = int32[] 0}
+  %"first/row" = tf.ExpandDims(%x, %"first/axis")
+  %first = tf.TensorScatterUpdate(%array, %"first/index", %"first/row")
+  %loop = tf.While(%one, %first) {cond = @cond, body = @body, T = [int32, float32]}
+  %"y/axis" = tf.Const() {value = int32[] 0}
+  %y = tf.GatherV2(%loop:1, %all, %"y/axis") {batch_dims = 0}
+}
+"""
+RUNTIMES = ["reference", pytest.param("tensorflow", marks=pytest.mark.tensorflow)]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_was_written_is_read_while_more_is_written(runtime: str) -> None:
+    feeds = {"x": np.array([0.5, -1.0], np.float32)}
+    check_pass(NAME, PREVIOUS, PREVIOUS_AFTER, feeds=feeds, runtime=runtime)
+
+
+def test_a_second_read_may_come_before_what_the_loop_writes() -> None:
+    text = PREVIOUS.replace("  %y =", "  %seen = tf.TensorArrayReadV3(%array, %zero, %first) {dtype = float32}\n  %y =")
+    text = text.replace("-> (%y)", "-> (%y, %seen)")
+    equivalent(text, x=np.array([0.5, -1.0], np.float32))
+    late = text.replace("%array, %zero, %first) {dtype", "%array, %place, %first) {dtype").replace(
+        "  %seen =", "  %place = tf.Sub(%loop, %count)\n  %seen ="
+    )
+    assert "is read before 'loop' writes" in refusals(run_pass(parse_model(late), NAME))
+
+
+BRANCHES = """
+function @then(%h: resource[2], %f: float32[], %x: float32[2]) -> (%h, %more, %z) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %old = tf.TensorArrayReadV3(%h, %zero, %f) {dtype = float32} : float32[2]
+  %z = tf.Add(%old, %x)
+  %more = tf.TensorArrayWriteV3(%h, %one, %z, %f) {T = float32}
+}
+function @else(%h: resource[2], %f: float32[], %x: float32[2]) -> (%h, %same, %x) {
+  %same = tf.Identity(%f)
+}
+graph @main(%c: bool[], %x: float32[2]) -> (%y, %w, %v) {
+  %zero = tf.Const() {value = int32[] 0}
+  %count = tf.Const() {value = int32[] 3}
+  %all = tf.Const() {value = int32[3] [0, 1, 2]}
+  %array = tf.TensorArrayV3(%count) {dtype = float32, element_shape = shape[2], clear_after_read = false}
+  %first = tf.TensorArrayWriteV3(%array, %zero, %x, %array:1) {T = float32}
+  %if = tf.If(%c, %array, %first, %x) {then_branch = @then, else_branch = @else, Tcond = bool,
+    Tin = [resource, float32, float32], Tout = [resource, float32, float32],
+    output_shapes = [shape[2], shape[], shape[2]]} : (resource[2], float32[], float32[2])
+  %w = tf.Neg(%if:2)
+  %y = tf.TensorArrayGatherV3(%if, %all, %if:1) {dtype = float32} : float32[3, 2]
+  %v = tf.Neg(%y)
+}
+"""
+BRANCHES_AFTER = """
+function @then(%f: float32[3, 2], %x: float32[2]) -> (%more, %z) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %"old/axis" = tf.Const() {value = int32[] 0}
+  %old = tf.GatherV2(%f, %zero, %"old/axis") {batch_dims = 0}
+  %z = tf.Add(%old, %x)
+  %"more/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+  %"more/index" = tf.Reshape(%one, %"more/index_shape")
+  %"more/axis" = tf.Const() {value = int32[] 0}
+  %"more/row" = tf.ExpandDims(%z, %"more/axis")
+  %more = tf.TensorScatterUpdate(%f, %"more/index", %"more/row")
+}
+function @else(%f: float32[3, 2], %x: float32[2]) -> (%same, %x) {
+  %same = tf.Identity(%f)
+}
+graph @main(%c: bool[], %x: float32[2]) -> (%y, %w, %v) {
+  %zero = tf.Const() {value = int32[] 0}
+  %all = tf.Const() {value = int32[3] [0, 1, 2]}
+  %array = tf.Const() {value = float32[3, 2] splat 0.0}
+  %"first/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+  %"first/index" = tf.Reshape(%zero, %"first/index_shape")
+  %"first/axis" = tf.Const() {value = int32[] 0}
+  %"first/row" = tf.ExpandDims(%x, %"first/axis")
+  %first = tf.TensorScatterUpdate(%array, %"first/index", %"first/row")
+  %if = tf.If(%c, %first, %x) {then_branch = @then, else_branch = @else, Tcond = bool,
+    Tin = [float32, float32], Tout = [float32, float32], output_shapes = [shape[3, 2], shape[2]]}
+    : (float32[3, 2], float32[2])
+  %w = tf.Neg(%if:1)
+  %"y/axis" = tf.Const() {value = int32[] 0}
+  %y = tf.GatherV2(%if, %all, %"y/axis") {batch_dims = 0}
+  %v = tf.Neg(%y)
+}
+"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("taken", [True, False])
+def test_arrays_go_through_branches(taken: bool, runtime: str) -> None:
+    feeds = {"c": np.array(taken), "x": np.array([0.5, -1.0], np.float32)}
+    check_pass(NAME, BRANCHES, BRANCHES_AFTER, feeds=feeds, runtime=runtime, allow_flat=True)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 7])
+def test_arrays_go_through_cases(taken: int) -> None:
+    branches = "then_branch = @then, else_branch = @else, Tcond = bool"
+    text = BRANCHES.replace("%c: bool[]", "%c: int32[]").replace(branches, "branches = [@then, @else, @more]")
+    third = BRANCHES[: BRANCHES.index("function @else")].replace("@then", "@more").replace("int32[] 1}", "int32[] 2}")
+    model = equivalent(third + text.replace("tf.If", "tf.Case"), c=np.array(taken, np.int32), x=np.ones(2, np.float32))
+    assert [len(function.inputs) for function in model.functions.values()] == [2, 2, 2]
+
+
+CALLED = """
+function @next(%h: resource[2], %f: float32[], %i: int32[], %x: float32[2]) -> (%more) {
+  %one = tf.Const() {value = int32[] 1}
+  %last = tf.Sub(%i, %one) {T = int32}
+  %old = tf.TensorArrayReadV3(%h, %last, %f) {dtype = float32} : float32[2]
+  %new = tf.Add(%old, %x) {T = float32} : float32[2]
+  %more = tf.TensorArrayWriteV3(%h, %i, %new, %f) {T = float32}
+}
+function @make(%n: int32[]) -> (%array, %empty) {
+  %empty = tf.Identity(%array:1)
+  %array = tf.TensorArrayV3(%count) {dtype = float32, clear_after_read = false}
+  %count = tf.Const() {value = int32[] 3}
+}
+graph @main(%x: float32[2], %n: int32[]) -> (%y) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %two = tf.Const() {value = int32[] 2}
+  %all = tf.Const() {value = int32[3] [0, 1, 2]}
+  %made = tf.StatefulPartitionedCall(%n) {f = @make, Tin = [int32], Tout = [resource, float32]}
+    : (resource[2], float32[])
+  %first = tf.TensorArrayWriteV3(%made, %zero, %x, %made:1) {T = float32}
+  %second = tf.StatefulPartitionedCall(%made, %first, %one, %x) {f = @next, Tin = [resource, float32, int32, float32],
+    Tout = [float32]} : float32[]
+  %third = tf.StatefulPartitionedCall(%made, %second, %two, %x) {f = @next, Tin = [resource, float32, int32, float32],
+    Tout = [float32]} : float32[]
+  %y = tf.TensorArrayGatherV3(%made, %all, %third) {dtype = float32} : float32[3, 2]
+}
+"""
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_runs_the_calls() -> None:
+    """TensorFlow lets no function return an array, so the main graph makes it here."""
+    head, main = CALLED.split("function @make")[0], CALLED[CALLED.index("graph @main") :]
+    start, end = main.index("  %made = "), main.index("  %first = ")
+    made = """  %count = tf.Const() {value = int32[] 3}
+  %made = tf.TensorArrayV3(%count) {dtype = float32, clear_after_read = false}
+"""
+    equivalent(head + main[:start] + made + main[end:], "tensorflow", x=np.array([0.5, -1.0], np.float32),
+               n=np.array(3, np.int32))  # fmt: skip
+
+
+def test_arrays_go_through_calls() -> None:
+    model = equivalent(CALLED, x=np.array([0.5, -1.0], np.float32), n=np.array(3, np.int32))
+    assert [len(function.inputs) for function in model.functions.values()] == [3, 1, 3]
+    assert model.graph.node("second").attrs["Tin"] == model.graph.node("third").attrs["Tin"]
+    assert [str(value.type) for value in model.graph.node("made").outputs] == ["float32[3, 2]"]
+    again = model.clone()
+    assert run_pass(again, NAME).rewrites == 0
+    assert_same_structure(model, again)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("-> (%h, %more, %z)", "-> (%h, %f, %z)", "is read before"),
+        ("  %same = tf.Identity(%f)\n",
+         "  %count = tf.Const() {value = int32[] 3}\n"
+         "  %new = tf.TensorArrayV3(%count) {dtype = float32, element_shape = shape[2]}\n"
+         "  %same = tf.Identity(%new:1)\n", "(TensorArrayV3) may yield it too"),
+        ("%if, %all, %if:1)", "%if, %all, %first)", "is read before 'if' writes"),
+        ("tf.If(%c, %array, %first, %x) {then_branch = @then, else_branch = @else, Tcond = bool,",
+         "tf.If(%first, %array, %first, %x) {then_branch = @then, else_branch = @else, Tcond = float32,",
+         "(If) reads it"),
+        ("  %w =", "  %gone = tf.Neg(%first)\n  %w =", "'gone' (Neg) reads it"),
+    ],
+)  # fmt: skip
+def test_refusals_in_branches(old: str, new: str, reason: str) -> None:
+    assert BRANCHES.count(old) == 1
+    model = parse_model(BRANCHES.replace(old, new))
+    before = arrays_left(model)
+    report = run_pass(model, NAME)
+    verify(model)
+    assert reason in refusals(report)
+    assert report.rewrites == 0
+    assert arrays_left(model) == before
+
+
+@pytest.mark.tensorflow
+@given(st.integers(3, 6), st.integers(1, 3), st.integers(0, 2), st.booleans())
+def test_arrays_of_tensorflow_1(count: int, width: int, back: int, conditional: bool) -> None:
+    """A loop as `tf.while_loop` wrote it: what it wrote before is read, in a branch or not, while more is written."""
+    v1, arrays = tensorflow_1()
+    graph = v1.Graph()
+    with graph.as_default():
+        x = v1.placeholder("float32", [width], name="x")
+        made = arrays.TensorArray("float32", count, element_shape=[width], clear_after_read=False)
+        made = made.write(0, x)
+
+        def body(i: object, array: object, state: object) -> object:
+            place = v1.maximum(i - 1 - back, 0)
+            if conditional:
+                state = v1.cond(v1.equal(i % 2, 0), lambda: array.read(place) + state, lambda: state - x)
+                flow = v1.cond(v1.equal(i % 3, 0), lambda: v1.identity(array.flow), lambda: array.write(i, state).flow)
+                return i + 1, arrays.build_ta_with_new_flow(array, flow), state
+            state = v1.tanh(array.read(place)) + state
+            return i + 1, array.write(i, state), state
+
+        _, made, last = v1.while_loop(lambda i, *_: i < count, body, (1, made, x))
+        v1.identity(made.stack(), name="y")
+        v1.identity(last, name="z")
+    source = read_graphdef(graph.as_graph_def().SerializeToString())
+    source.set_signature({"x": source.graph.value("x")}, {name: source.graph.value(name) for name in ("y", "z")})
+    model = source.clone()
+    report = PassManager(f"strip-unused,infer-shapes,raise-control-flow,infer-shapes,fold-constants,{NAME}").run(model)
+    verify(model)
+    assert not arrays_left(model), [refusals(item) for item in report.passes]
+    assert list(model.signatures) == list(source.signatures)
+    feeds = {"x": np.random.default_rng(count).normal(size=width).astype(np.float32)}
+    assert_equivalent(source, model, feeds, runtime="tensorflow", allow_flat=True)
+
+
+def tensorflow_1() -> tuple[Any, Any]:
+    """TensorFlow 1's functions, with its control flow, and its tensor arrays."""
+    v1 = pytest.importorskip("tensorflow").compat.v1
+    from tensorflow.python.ops import tensor_array_ops
+
+    v1.disable_control_flow_v2()
+    return v1, tensor_array_ops

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from control_helpers import check_on, refusals
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphopt.ir.text import parse_model
-from graphopt.passes import run_pass
-from graphopt.testing import assert_equivalent, check_pass, models
+from graphopt.passes import PassManager, run_pass
+from graphopt.testing import assert_equivalent, assert_same_structure, check_pass, models
 
 NAME = "plain-tensor-lists"
 STRAIGHT = """
@@ -108,16 +110,165 @@ def test_refusals(old: str, new: str, reason: str) -> None:
     assert "tf.TensorListReserve" in lists_left(model)
 
 
-def test_functions_that_others_run_are_left() -> None:
-    text = LOOP.replace(
-        "%y =",
-        "%more = tf.StatelessWhile(%start, %loop:1, %read, %x) {cond = @cond, body = @body, "
-        "T = [int32, variant, variant, float32]} : (int32[], variant[], variant[], float32[2])\n  %y =",
-    )
-    model = parse_model(text)
-    report = run_pass(model, NAME)
+def twice() -> str:
+    """Two loops that run the same functions."""
+    more = """  %more = tf.StatelessWhile(%start, %loop:1, %read, %x) {cond = @cond, body = @body,
+    T = [int32, variant, variant, float32]} : (int32[], variant[], variant[], float32[2])
+"""
+    return LOOP.replace("  %y =", more + "  %y =").replace("%loop:1, %shape", "%more:1, %shape")
+
+
+def test_functions_that_others_run_are_copied() -> None:
+    model, rewrites = check_on(parse_model(twice()), NAME)
+    assert rewrites == 2
+    assert not lists_left(model)
+    assert len(model.functions) == 4
+
+
+def test_copies_that_did_not_help_go() -> None:
+    source = parse_model(twice().replace("num_elements = 3", "num_elements = 4"))
+    model = source.clone()
+    report = run_pass(model, f"{NAME}{{max-bytes=4}}")
     assert report.rewrites == 0
-    assert "reads it" in refusals(report)
+    assert_same_structure(source, model)
+    assert list(model.functions) == ["cond", "body"]
+
+
+BRANCHES = """
+function @then(%l: variant[], %x: float32[2]) -> (%m, %z) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %shape = tf.Const() {value = int32[1] [2]}
+  %old = tf.TensorListGetItem(%l, %zero, %shape) {element_dtype = float32} : float32[2]
+  %z = tf.Add(%old, %x)
+  %m = tf.TensorListSetItem(%l, %one, %z) {element_dtype = float32}
+}
+function @else(%l: variant[], %x: float32[2]) -> (%l, %x) {
+}
+graph @main(%c: bool[], %x: float32[2]) -> (%y, %w) {
+  %zero = tf.Const() {value = int32[] 0}
+  %count = tf.Const() {value = int32[] 3}
+  %shape = tf.Const() {value = int32[1] [2]}
+  %list = tf.TensorListReserve(%shape, %count) {element_dtype = float32, shape_type = int32}
+  %set = tf.TensorListSetItem(%list, %zero, %x) {element_dtype = float32}
+  %if = tf.StatelessIf(%c, %set, %x) {then_branch = @then, else_branch = @else, Tcond = bool,
+    Tin = [variant, float32], Tout = [variant, float32], output_shapes = [shape[], shape[2]]}
+    : (variant[], float32[2])
+  %w = tf.Neg(%if:1)
+  %y = tf.TensorListStack(%if, %shape) {element_dtype = float32, num_elements = 3} : float32[3, 2]
+}
+"""
+BRANCHES_AFTER = """
+function @then(%l: float32[3, 2], %x: float32[2]) -> (%m, %z) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %"old/axis" = tf.Const() {value = int32[] 0}
+  %old = tf.GatherV2(%l, %zero, %"old/axis") {batch_dims = 0}
+  %z = tf.Add(%old, %x)
+  %"m/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+  %"m/index" = tf.Reshape(%one, %"m/index_shape")
+  %"m/row_shape" = tf.Const() {value = int32[2] [1, 2]}
+  %"m/row" = tf.Reshape(%z, %"m/row_shape")
+  %m = tf.TensorScatterUpdate(%l, %"m/index", %"m/row")
+}
+function @else(%l: float32[3, 2], %x: float32[2]) -> (%l, %x) {
+}
+graph @main(%c: bool[], %x: float32[2]) -> (%y, %w) {
+  %zero = tf.Const() {value = int32[] 0}
+  %list = tf.Const() {value = float32[3, 2] splat 0.0}
+  %"set/index_shape" = tf.Const() {value = int32[2] [1, 1]}
+  %"set/index" = tf.Reshape(%zero, %"set/index_shape")
+  %"set/row_shape" = tf.Const() {value = int32[2] [1, 2]}
+  %"set/row" = tf.Reshape(%x, %"set/row_shape")
+  %set = tf.TensorScatterUpdate(%list, %"set/index", %"set/row")
+  %if = tf.StatelessIf(%c, %set, %x) {then_branch = @then, else_branch = @else, Tcond = bool,
+    Tin = [float32, float32], Tout = [float32, float32], output_shapes = [shape[3, 2], shape[2]]}
+    : (float32[3, 2], float32[2])
+  %w = tf.Neg(%if:1)
+  %y = tf.Identity(%if)
+}
+"""
+RUNTIMES = ["reference", pytest.param("tensorflow", marks=pytest.mark.tensorflow)]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("taken", [True, False])
+def test_lists_go_through_branches(taken: bool, runtime: str) -> None:
+    feeds = {"c": np.array(taken), "x": np.array([0.5, -1.0], np.float32)}
+    check_pass(NAME, BRANCHES, BRANCHES_AFTER, feeds=feeds, runtime=runtime, allow_flat=True)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_lists_go_through_cases_and_calls(runtime: str) -> None:
+    text = BRANCHES.replace("%c: bool[]", "%c: int32[]").replace("tf.StatelessIf", "tf.StatelessCase")
+    text = text.replace("then_branch = @then, else_branch = @else, Tcond = bool", "branches = [@then, @else]")
+    call = "  %call = tf.PartitionedCall(%shape, %count) {f = @make, Tin = [int32, int32], Tout = [variant]}\n"
+    make = """
+function @make(%s: int32[1], %n: int32[]) -> (%list) {
+  %shape = tf.Const() {value = int32[1] [2]}
+  %count = tf.Const() {value = int32[] 3}
+  %list = tf.TensorListReserve(%shape, %count) {element_dtype = float32, shape_type = int32}
+}
+"""
+    start, end = text.index("  %list = "), text.index("  %set = ")
+    source = parse_model(make + text[:start] + call + text[end:].replace("%list, %zero", "%call, %zero"))
+    model = source.clone()
+    assert run_pass(model, NAME).rewrites == 1
+    assert not lists_left(model)
+    for taken in range(2):
+        feeds = {"c": np.array(taken, np.int32), "x": np.array([0.5, -1.0], np.float32)}
+        assert_equivalent(source, model, feeds, runtime=runtime, allow_flat=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("-> (%y, %w)", "-> (%y, %w, %if)", "is an input or output of a graph"),
+        ("function @else(%l: variant[], %x: float32[2]) -> (%l, %x) {",
+         "function @else(%l: variant[], %x: float32[2]) -> (%other, %x) {\n"
+         "  %shape = tf.Const() {value = int32[1] [2]}\n"
+         "  %four = tf.Const() {value = int32[] 4}\n"
+         "  %other = tf.TensorListReserve(%shape, %four) {element_dtype = float32, shape_type = int32}",
+         "list of another size"),
+        ("  %z = tf.Add(%old, %x)", "  %z = tf.Add(%old, %x)\n  %b = tf.TensorListPopBack(%l, %shape)",
+         "(TensorListPopBack) reads it"),
+    ],
+)  # fmt: skip
+def test_refusals_in_branches(old: str, new: str, reason: str) -> None:
+    assert BRANCHES.count(old) == 1
+    model = parse_model(BRANCHES.replace(old, new))
+    before = lists_left(model)
+    report = run_pass(model, NAME)
+    assert reason in refusals(report)
+    assert report.rewrites == 0
+    assert lists_left(model) == before
+
+
+@pytest.mark.tensorflow
+@settings(max_examples=6)
+@given(st.integers(2, 6), st.integers(1, 3), st.integers(0, 2))
+def test_lists_of_autograph(count: int, width: int, back: int) -> None:
+    """A loop that reads what it wrote before, with conditionals that write or do not, as TensorFlow 2 traces it."""
+    import tensorflow as tf
+
+    import graphopt
+
+    @tf.function(input_signature=[tf.TensorSpec([width], tf.float32, "x")])
+    def run(x: Any) -> Any:
+        array = tf.TensorArray(tf.float32, count, element_shape=[width], clear_after_read=False).write(0, x)
+        for i in tf.range(1, count):
+            if i % 3 == 0:
+                array = array.write(i, tf.tanh(array.read(tf.maximum(i - 1 - back, 0))))
+            elif i % 2 == 0:
+                array = array.write(i, x + array.read(i - 1))
+        return array.stack()
+
+    source = graphopt.load(run.get_concrete_function())
+    model = source.clone()
+    PassManager(f"infer-shapes,raise-control-flow,infer-shapes,fold-constants,{NAME}").run(model)
+    assert not lists_left(model)
+    feeds = {"x": np.random.default_rng(count).normal(size=width).astype(np.float32)}
+    assert_equivalent(source, model, feeds, runtime="tensorflow", exactness="reassociating", allow_flat=True)
 
 
 def test_large_lists_stay() -> None:
