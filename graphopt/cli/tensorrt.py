@@ -22,7 +22,7 @@ SCHEMA = "graphopt/lower/v1"
 
 def add_tensorrt(parser: argparse.ArgumentParser) -> None:
     """Precision and profiles."""
-    parser.add_argument("--precision", metavar="P", help="tensorrt: fp32 (default), fp16, bf16, int8 (needs --data)")
+    parser.add_argument("--precision", metavar="P", help="fp32 (default), fp16, bf16; tensorrt also: int8 (needs --data)")
     parser.add_argument(
         "--profile", metavar="X=A,B,C", action="append", default=[],
         help="tensorrt: smallest, best and largest shape of a dynamic input: x=1x3x8x8,4x...,8x...; with --quantize: "
@@ -41,7 +41,8 @@ def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
     if kernels[-1] not in PROFILES:
         raise UsageError(f"the profile '{printable(kernels[-1])}' does not read INPUT=SHAPE,SHAPE,SHAPE")
     options.profile = kernels[-1]
-    return {"precision": options.precision, "profiles": shapes, "opset": options.opset}
+    precision = options.precision if options.target == TARGET else None
+    return {"precision": precision, "profiles": shapes, "opset": options.opset}
 
 
 def add_gates(parser: argparse.ArgumentParser) -> None:

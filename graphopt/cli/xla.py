@@ -9,7 +9,8 @@ from typing import Any
 from graphopt.ir.errors import UsageError, printable
 
 TARGET = "xla"
-OPTIONS = ("weights", "depthwise", "platform", "precision", "minimum_version", "batch", "unknown")
+OPTIONS = ("weights", "depthwise", "platform", "minimum_version", "batch", "unknown")
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as --precision names them
 
 
 def add_xla(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,6 @@ def add_xla(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", choices=("arguments", "constants"), help="weights beside the program, or in it")
     group.add_argument("--depthwise", choices=("auto", "grouped", "slices"), help="form of depthwise convolutions")
     group.add_argument("--platform", choices=("cpu", "cuda", "rocm", "tpu"), help="what it is to run on (default: cpu)")
-    group.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of products and convolutions")
     group.add_argument("--minimum-version", metavar="V", help="oldest StableHLO version that must read it")
     group.add_argument("--batch", metavar="N", type=int, help="number for unknown leading dimensions of the inputs")
     group.add_argument("--unknown", metavar="N", type=int, help="number for their other unknown dimensions")
@@ -28,6 +28,8 @@ def add_xla(parser: argparse.ArgumentParser) -> None:
 def xla_options(options: argparse.Namespace) -> dict[str, Any]:
     """Those that were given."""
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    if options.target == TARGET and options.precision:
+        given["precision"] = PRECISIONS.get(options.precision, options.precision)
     return given | ({"fallback": False} if options.no_fallback else {})
 
 
