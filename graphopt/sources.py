@@ -20,6 +20,7 @@ STDIN = "-"
 METAGRAPH = "metagraph"  # key of `Model.metadata` in models of SavedModels and .meta files
 CHECKPOINT = "checkpoint"  # file that names the latest checkpoint of a folder
 TENSORRT_FILES = ("model.onnx", "manifest.json")  # of a folder that lowering to TensorRT leaves
+JAX_EXPORTS = (".jax", ".jax_export")
 MANIFEST = "manifest.json"  # file of a folder that a model was lowered into, to XLA
 TFLITE_HEAD = b"\0\0TFL3"  # at byte 2: no node of a GraphDef begins so
 
@@ -122,6 +123,10 @@ def read_path(path: str, tags: Collection[str] | None = None) -> Model:
         from graphopt.ir.formats import onnx
 
         return onnx.read_onnx(mapping)
+    if path.lower().endswith(JAX_EXPORTS):
+        from graphopt.backends.xla.blob import read_export
+
+        return read_export(bytes(mapping.view), path)
     return graphdef.load(path)
 
 

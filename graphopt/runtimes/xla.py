@@ -138,7 +138,12 @@ class XlaRuntime:
                     for shape, kind in zip(shapes, program.inputs.values(), strict=True)
                 ]
                 made = jax.export.deserialize(bytearray(program.exported)) if program.exported else exported(program)
-                call = jax.jit(made.call).lower(*structs, *weights).compile()
+
+                def flat(*arrays: Any) -> list[Any]:
+                    arguments, keywords = jax.tree_util.tree_unflatten(made.in_tree, arrays)
+                    return list(jax.tree_util.tree_leaves(made.call(*arguments, **keywords)))
+
+                call = jax.jit(flat).lower(*structs, *weights).compile()
         except (UnsupportedError, UsageError):
             raise
         except Exception as error:  # as above

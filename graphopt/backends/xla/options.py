@@ -25,9 +25,10 @@ class XlaOptions:
     `weights` says whether they are arguments of the compiled function, stored beside it, or constants inside;
     `depthwise` how depthwise convolutions are expressed: as grouped convolutions, as shifted slices times weights, or
     what suits `platform`. `precision` is the element type of the operands of products and convolutions, which are
-    summed in float32, as is all else computed. `minimum_version` is the StableHLO version that must be able to read the artifact. `batch`
-    is a number for unknown leading dimensions of the inputs, `unknown` one for every other unknown dimension; without
-    them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that has no rule.
+    summed in float32, as is all else computed. `minimum_version` is the StableHLO version that must be able to read
+    the artifact. `batch` is a number for unknown leading dimensions of the inputs, `unknown` one for every other
+    unknown dimension; without them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that
+    has no rule.
     """
 
     signatures: tuple[str, ...] = ()
