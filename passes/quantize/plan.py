@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from graphopt.ir.known import known_tensor
-from graphopt.ir.model import Model
+from graphopt.ir.model import Model, callees
 from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType, Quantization, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.delegates import Delegate
@@ -81,8 +81,11 @@ def make_plan(model: Model, recipe: Recipe, supports: Supports, delegate: Delega
     matcher = RecipeMatcher(recipe, model)
     plan = Plan()
     chosen = delegate if recipe.islands else None
+    loops = {name for graph in model.graphs for node in graph if node.op == "tfl.WHILE" for name in callees(node)}
     for graph in model.graphs:
         decisions = {node: decide(node, matcher.for_node(node), supports, chosen) for node in graph if _acts(node)}
+        if chosen is not None and graph.name in loops:
+            _keep_steps(decisions)
         plan.decisions.update(decisions)
         if chosen is not None:
             for node, reason in _islands(recipe, decisions, chosen).items():
@@ -92,6 +95,19 @@ def make_plan(model: Model, recipe: Recipe, supports: Supports, delegate: Delega
 
 def _acts(node: Node) -> bool:
     return node.op not in PASSIVE
+
+
+def _keep_steps(decisions: dict[Node, Decision]) -> None:
+    """Steps of a recurrent layer: its dense layers alone are worth converting for, and they do so themselves."""
+    static = {node: item for node, item in decisions.items() if item.activation is INT8_ACTIVATION}
+    if any(item.weights and node.op != "tfl.FULLY_CONNECTED" for node, item in static.items()):
+        return
+    for node, item in static.items():
+        if item.weights:
+            reason = "integer weights, activations quantized on the fly: a loop would convert them at every step"
+            decisions[node] = Decision("dynamic", reason, item.recipe, None, item.weights)
+        else:
+            decisions[node] = Decision("float", "in a loop, where converting at every step costs more", item.recipe)
 
 
 def _islands(recipe: Recipe, decisions: Mapping[Node, Decision], delegate: Delegate) -> dict[Node, str]:

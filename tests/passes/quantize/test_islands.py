@@ -14,10 +14,11 @@ from tflite_layers import DENSE, FC, NONE, build, operators, statistics
 
 from graphopt.ir.formats.tflite import tflite_bytes
 from graphopt.ir.model import Model
+from graphopt.ir.text import parse_model
 from graphopt.ir.verifier import verify
 from graphopt.passes.quantize.cuts import UNLIMITED, Network
 from graphopt.passes.quantize.delegates import XNNPACK
-from graphopt.passes.quantize.plan import Plan
+from graphopt.passes.quantize.plan import Plan, make_plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import Recipe, Rule
 from graphopt.runtimes.litert import LiteRTRuntime
@@ -183,3 +184,42 @@ def test_a_softmax_over_few_classes_at_the_end_stays_integer(places: int, comput
     kind = f"float32[{places}, 4]"
     model = build(f"%y = tfl.SOFTMAX(%x) {{beta = 1.0}} : {kind}", inputs=f"%x: {kind}")
     assert [row["compute"] for row in run(model).rows()] == [computes]
+
+
+LOOP = f"""
+graph @main(%x) -> (%loop:1) {{
+  %x = tfl.INPUT() : {WIDE}
+  %n = tfl.CONSTANT() {{value = int32[] 0}} : int32[]
+  %loop = tfl.WHILE(%n, %x) {{cond_subgraph_index = @more, body_subgraph_index = @step}} : (int32[], {WIDE})
+}}
+function @more(%n, %x) -> (%c) {{
+  %n = tfl.INPUT() : int32[]
+  %x = tfl.INPUT() : {WIDE}
+  %limit = tfl.CONSTANT() {{value = int32[] 3}} : int32[]
+  %c = tfl.LESS(%n, %limit) : bool[]
+}}
+function @step(%n, %x) -> (%m, %y) {{
+  %n = tfl.INPUT() : int32[]
+  %x = tfl.INPUT() : {WIDE}
+  %one = tfl.CONSTANT() {{value = int32[] 1}} : int32[]
+  %m = tfl.ADD(%n, %one) {{{NONE}}} : int32[]
+  %w = tfl.CONSTANT() {{value = float32[64, 64] {[[0.01] * 64] * 64}}} : float32[64, 64]
+  %f = tfl.FULLY_CONNECTED(%x, %w, none) {{{FC}}} : {WIDE}
+  %y = tfl.TANH(%f) : {WIDE}
+}}
+signature "main"(x = %x) -> (y = %loop:1)
+"""
+
+
+@pytest.mark.parametrize("is_pure", [False, True])
+def test_steps_of_a_loop_convert_by_themselves(is_pure: bool) -> None:
+    model = parse_model(LOOP)
+    model.format = "tflite"
+    plan = make_plan(model, Recipe((Rule(mode="int8"),), islands=not is_pure), lambda *types: None, XNNPACK)
+    computes = {row["node"]: row["compute"] for row in plan.rows() if row["graph"] == "step"}
+    assert computes == {
+        "m": "float32", "f": "int8" if is_pure else "int8 on the fly", "y": "int8" if is_pure else "float32",
+    }  # fmt: skip
+    quantize_model(model, Recipe((Rule(mode="int8"),)), statistics({}), lambda *types: None, delegate=XNNPACK)
+    verify(model)
+    assert model.functions["step"].node("f").input(1).dtype.name == "int8"
