@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import CONSTANT
-from graphopt.ir.model import ARGUMENT, Function, Model
+from graphopt.ir.model import ARGUMENT, Function, Model, callees
 from graphopt.ir.ops import Trait, find
 from graphopt.ir.types import TensorType
 from graphopt.ir.value import Node, Value
@@ -35,6 +35,9 @@ _MAY_FAIL = frozenset(
 )
 
 
+Names = dict[str, None]
+
+
 @dataclass(frozen=True)
 class HoistLoopInvariants(Pass):
     """Move out of the body of every `While` what does not change from iteration to iteration.
@@ -60,15 +63,18 @@ class HoistLoopInvariants(Pass):
     The results enter the loop as variables that it passes on. Inner loops come first, so that what is the same in all
     iterations of several loops leaves them all. What is computed from constants alone is left to `fold-constants`.
 
-    Refuses what has effects, draws random numbers, calls functions or waits for others. Where the loop might not turn
-    at all, also what could fail or costs more than its operands' elements: only elementwise operators and changes of
-    shape, with all shapes known, are hoisted then. A v1 loop has to be raised first (`raise-control-flow`).
+    Refuses what has effects, draws random numbers or waits for others, and calls, conditionals and loops whose
+    functions do. Where the loop might not turn at all, also what could fail or costs more than its operands' elements:
+    only elementwise operators and changes of shape, with all shapes known, are hoisted then. A v1 loop has to be raised
+    first (`raise-control-flow`).
     """
 
     def run(self, model: Model, context: PassContext) -> None:
         """Hoist out of loops in functions, those called first, then in the main graph."""
         counts = reference_counts(model)
-        for graph in (*callees_first(model), model.graph):
+        functions = callees_first(model)
+        pure = _pure_functions(functions)
+        for graph in (*functions, model.graph):
             for node in v1_loops(graph):
                 context.refused(self.name, node, RAISE_FIRST)
             for node in graph:
@@ -77,12 +83,14 @@ class HoistLoopInvariants(Pass):
                     if site is None:
                         context.refused(self.name, node, "its functions are generic, or do not fit it")
                     else:
-                        self._hoist(graph, site, model, counts, context)
+                        self._hoist(graph, site, model, counts, pure, context)
 
-    def _hoist(self, graph: Graph, site: Site, model: Model, counts: dict[str, int], context: PassContext) -> None:
+    def _hoist(
+        self, graph: Graph, site: Site, model: Model, counts: dict[str, int], pure: Names, context: PassContext
+    ) -> None:
         loop, (condition, body) = site.node, site.functions
         turns = entry_condition(loop, condition) is True
-        found = _Invariants(body, turns)
+        found = _Invariants(body, turns, pure)
         for node, reason in found.refused.items():
             context.refused(self.name, node, reason)
         if not found.leaving or not context.allows(self.name):
@@ -100,15 +108,15 @@ class HoistLoopInvariants(Pass):
                 site.set_function(place, clone_function(function, model))
                 counts[site.functions[place].name] = 1
         body = site.functions[1]
-        added = _move(graph, site, found if found.body is body else _Invariants(body, turns), anchors)
+        added = _move(graph, site, found if found.body is body else _Invariants(body, turns, pure), anchors)
         context.rewrote(self.name, removed=(loop,), added=tuple(added))
 
 
 class _Invariants:
     """Nodes of a body that compute the same in every iteration, and those of their results that the rest reads."""
 
-    def __init__(self, body: Function, turns: bool):
-        self.body = body
+    def __init__(self, body: Function, turns: bool, pure: Names):
+        self.body, self.pure = body, pure
         self.refused: dict[Node, str] = {}
         self.nodes: dict[Node, bool] = {}  # invariant node -> it depends on an argument, not on constants alone
         self.places = {
@@ -136,7 +144,9 @@ class _Invariants:
         if any(producer not in self.nodes for producer in producers):
             return
         operator = find(node.op)
-        if operator is None or operator.interface is None or operator.traits & _NEVER:
+        if operator is None or operator.interface is None or operator.traits & (_NEVER & ~Trait.CALL):
+            return
+        if operator.traits & Trait.CALL and not _is_pure(node, self.pure):
             return
         if any(not value.dtype.code or value.dtype.is_handle for value in node.outputs):
             return
@@ -147,10 +157,38 @@ class _Invariants:
         self.nodes[node] = any(self.nodes[producer] for producer in producers if producer is not None)
 
 
+def _is_pure(node: Node, pure: Names) -> bool:
+    """`node` calls functions that do no more than compute their results, always the same of the same arguments."""
+    names = list(callees(node))
+    return bool(names) and all(name in pure for name in names)
+
+
+def _pure_functions(functions: list[Function]) -> Names:
+    """Names of those of `functions`, each after those it calls, that have no effects and draw no random numbers."""
+    pure: Names = {}
+    for function in functions:
+        if not any(_is_effect(node, pure) for node in function):
+            pure[function.name] = None
+    return pure
+
+
+def _is_effect(node: Node, pure: Names) -> bool:
+    operator = find(node.op)
+    if node.op == ARGUMENT or operator is None:
+        return operator is None
+    if operator.traits & (_NEVER & ~Trait.CALL):
+        return True
+    return bool(operator.traits & Trait.CALL) and not _is_pure(node, pure)
+
+
 def _is_safe(node: Node, traits: Trait) -> bool:
     """Computing `node` cannot fail and costs no more than its elements."""
     values = [*node.inputs, *node.outputs]
-    if node.op_type in _MAY_FAIL or any(value is None or value.shape.static is None for value in values):
+    if (
+        traits & Trait.CALL
+        or node.op_type in _MAY_FAIL
+        or any(value is None or value.shape.static is None for value in values)
+    ):
         return False
     return bool(traits & Trait.ELEMENTWISE) or node.op_type in _CHEAP
 

@@ -168,3 +168,65 @@ V1_LOOP = """graph @main(%x: float32[2]) -> (%y) {
   %next_x = tf.NextIteration(%neg)
   %y = tf.Exit(%switch_x)
 }"""
+
+
+INNER = KNOWN.replace("INVARIANT", "tf.MatMul(%scaled, %w)").replace(
+    "graph @main(%x: float32[2,2], %w: float32[2,2]) -> (%y)",
+    "function @inner(%x: float32[2,2], %w: float32[2,2]) -> (%y)",
+)
+OTHER = "function @other(%x: float32[2,2], %w: float32[2,2]) -> (%x) {\n}\n"
+TYPES = "Tin = [float32, float32], Tout = [float32]} : float32[2,2]"
+CALLS = [
+    f"%call = tf.StatelessIf(%c, %x, %w) {{then_branch = @inner, else_branch = @other, Tcond = bool, {TYPES}",
+    f"%call = tf.StatelessCase(%c, %x, %w) {{branches = [@other, @inner], {TYPES}",
+    f"%call = tf.PartitionedCall(%x, %w) {{f = @inner, {TYPES}",
+]
+
+
+@pytest.mark.parametrize("name", [NAME, "unroll-loops"])
+@pytest.mark.parametrize("call", CALLS)
+def test_loops_in_functions_that_are_called(call: str, name: str) -> None:
+    kind = "int32" if "Case" in call else "bool"
+    main = f"graph @main(%c: {kind}[], %x: float32[2,2], %w: float32[2,2]) -> (%z) {{\n{call}\n%z = tf.Neg(%call)\n}}"
+    model, rewrites = check_on(parse_model(INNER + OTHER + main), name)
+    assert rewrites == 1
+    assert len(model.functions["inner"]) > 4
+    loops = [node for node in model.functions["inner"] if node.op == "tf.StatelessWhile"]
+    assert len(loops) == (name == NAME)
+
+
+PURE = """
+function @pure(%x: float32[2,2], %w: float32[2,2]) -> (%p) {
+  %p = tf.MatMul(%x, %w)
+}
+"""
+
+
+@pytest.mark.parametrize("runtime", ["reference", pytest.param("tensorflow", marks=pytest.mark.tensorflow)])
+def test_calls_that_do_no_more_than_compute_leave(runtime: str) -> None:
+    call = f"tf.PartitionedCall(%scaled, %w) {{f = @pure, {TYPES}"
+    model, rewrites = check_on(parse_model(PURE + KNOWN.replace("INVARIANT", call)), NAME, runtime=runtime)
+    assert rewrites == 1
+    assert [node.name for node in model.graph if node.op == "tf.PartitionedCall"] == ["loop/v"]
+    assert not [node for node in model.functions["body"] if node.op == "tf.PartitionedCall"]
+
+
+def test_calls_stay_where_the_loop_might_not_turn() -> None:
+    call = f"tf.PartitionedCall(%scaled, %w) {{f = @pure, {TYPES}"
+    model = parse_model(PURE + OPEN.replace("INVARIANT", call))
+    report = run_pass(model, NAME)
+    assert "might not turn" in refusals(report)
+    assert model.functions["body"].node("v").op == "tf.PartitionedCall"
+
+
+def test_calls_of_what_is_random_stay() -> None:
+    drawn = """%n = tf.Const() {value = int32[2] [2, 2]}
+  %r = tf.RandomUniform(%n) {dtype = float32} : float32[2,2]
+  %p = tf.MatMul(%r, %w)"""
+    random = PURE.replace("%p = tf.MatMul(%x, %w)", drawn)
+    through = f"tf.PartitionedCall(%x, %w) {{f = @pure, {TYPES}"
+    outer = PURE.replace("@pure", "@outer").replace("tf.MatMul(%x, %w)", through)
+    call = f"tf.PartitionedCall(%scaled, %w) {{f = @outer, {TYPES}"
+    model = parse_model(random + outer + KNOWN.replace("INVARIANT", call))
+    run_pass(model, NAME)
+    assert model.functions["body"].node("v").op == "tf.PartitionedCall"
