@@ -55,7 +55,7 @@ def _of_node(model: Model, node: Node, types: Types) -> list[DType]:
     place = _TYPED_BY.get(kind, 0)
     own = _of(types, node.inputs[place]) if node.input_count > place else UNKNOWN_DTYPE
     if kind == "TopK":
-        return [own, INT64]
+        return [own, INT64][:count]
     return [own] * count
 
 

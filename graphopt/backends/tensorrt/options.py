@@ -10,6 +10,7 @@ from graphopt.backends.tensorrt.profiles import Profile, make_profiles
 from graphopt.ir.errors import UsageError, printable
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+ALIASES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 LOWEST_OPSET, HIGHEST_OPSET = 21, 24
 BFLOAT16_OPSET = 22  # from which convolutions and pools take bfloat16
 
@@ -33,6 +34,7 @@ class TensorRTOptions:
     pinned: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", ALIASES.get(self.precision, self.precision))
         if self.precision not in PRECISIONS:
             raise UsageError(f"there is no precision '{printable(self.precision)}'; there are {', '.join(PRECISIONS)}")
         if not LOWEST_OPSET <= self.opset <= HIGHEST_OPSET:

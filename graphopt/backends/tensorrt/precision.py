@@ -40,6 +40,8 @@ FOLLOWING = frozenset({
     "ScatterElements", "ReverseSequence", "Trilu", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
     "IsNaN", "IsInf", "ArgMax", "ArgMin", "TopK", "Cast", "Shape", "Size", "ReduceMax", "ReduceMin",
 })  # fmt: skip
+# What stays in float32 between nodes that do: a small number added to a variance, say.
+BETWEEN = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip"})
 PARTS = frozenset({"Input", "Initializer"})
 SOURCES = frozenset({"Input", "Initializer", "ConstantOfShape"})
 
@@ -153,6 +155,8 @@ class _Narrowing:
             return not computed or any(value in self.narrow for value in computed)
         if kind == "Mul" and len(computed) == 2 and computed[0] is computed[1]:
             return False  # a square soon leaves the range
+        if kind not in BETWEEN:
+            return True
         is_full = computed and all(value in self.full and value.node.op_type in PINNED for value in computed)
         users = [user for value in made for user in value.users]
         return not (is_full and users and all(user.op_type in PINNED for user in users))

@@ -64,9 +64,7 @@ def _dims(text: str, part: str, first: Dims) -> Dims:
 
 def _checked(name: str, shapes: list[Dims]) -> Profile:
     if len(shapes) != 3:
-        raise UsageError(
-            f"the profile of '{printable(name)}' has {len(shapes)} shapes: one, or smallest, best, largest"
-        )
+        raise UsageError(f"the profile of '{printable(name)}' has {len(shapes)} shapes, not one or three")
     profile = Profile(*shapes)
     if len({len(dims) for dims in profile}) != 1:
         raise UsageError(f"the shapes of the profile of '{printable(name)}' differ in rank")

@@ -1,0 +1,123 @@
+"""Precision by types: what is narrow, what stays in float32, and that it computes about the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphopt.backends.base import find_backend
+from graphopt.backends.tensorrt.element_types import element_types
+from graphopt.ir.errors import UsageError
+from graphopt.ir.model import Model
+from graphopt.ir.verifier import verify
+from graphopt.runtimes.base import get_runtime
+from graphopt.testing.lowering import text_model
+
+
+def lower(model: Model, **options: Any) -> Any:
+    return find_backend("tensorrt").lower(model, **options)
+
+
+def types_by_operator(model: Model) -> dict[str, str]:
+    types = element_types(model)
+    return {node.op_type: types[node.output].name for node in model.graph if node.op_type != "Initializer"}
+
+
+@pytest.mark.parametrize(("precision", "body"), [("fp16", "float16"), ("bf16", "bfloat16")])
+def test_layers_are_narrow_and_softmax_and_means_are_not(network: Model, precision: str, body: str) -> None:
+    model = lower(network, precision=precision).model
+    verify(model)
+    found = types_by_operator(model)
+    assert found["Conv"] == found["MatMul"] == body
+    assert found["Softmax"] == found["ReduceMean"] == "float32"
+    assert model.graph.inputs[0].dtype.name == model.graph.outputs[0].dtype.name == "float32"
+    assert [value.name for value in model.graph.outputs] == ["y"]
+
+
+def test_bfloat16_needs_convolutions_that_take_it(network: Model) -> None:
+    from graphopt.ir.formats.onnx.elements import DOMAINS
+
+    assert lower(network, precision="bf16").model.metadata[DOMAINS] == {"": 22}
+
+
+def test_float16_computes_about_the_same(network: Model, samples: Any, onnxruntime: Any) -> None:
+    wanted = get_runtime("reference").run(network, samples[0])["y"]
+    got = get_runtime("onnxruntime").run(lower(network, precision="fp16").model, samples[0])["y"]
+    assert got.dtype == np.float32
+    assert np.abs(got - wanted).max() <= 1e-2 * np.abs(wanted).max()
+
+
+def test_tensors_that_leave_the_range_are_pinned(onnxruntime: Any) -> None:
+    body = """
+    %big = tf.Const() {value = float32[] 60000.0}
+    %small = tf.Const() {value = float32[] 0.5}
+    %a = tf.Mul(%x, %small)
+    %b = tf.Mul(%a, %big)
+    %c = tf.Tanh(%b)
+    %y = tf.Mul(%c, %small)
+    """
+    model = text_model(body, "%x: float32[4]")
+    data = [{"x": np.array([8.0, -8.0, 1.0, 2.0], np.float32)}]
+    blind, seeing = (lower(model, precision="fp16", **more).model for more in ({}, {"data": data}))
+    right = get_runtime("reference").run(model, data[0])["y"]
+    runtime = get_runtime("onnxruntime")
+    assert np.allclose(runtime.run(seeing, data[0])["y"], right, atol=1e-3)
+    types = element_types(seeing)
+    pinned = next(node for node in seeing.graph if node.op_type == "Tanh")
+    assert types[pinned.input(0)].name == "float32"
+    assert element_types(blind)[next(n for n in blind.graph if n.op_type == "Tanh").input(0)].name == "float16"
+
+
+def test_constants_outside_the_range_stay() -> None:
+    model = text_model("%c = tf.Const() {value = float32[] 1e6}\n%y = tf.Mul(%x, %c)")
+    assert types_by_operator(lower(model, precision="fp16").model)["Mul"] == "float32"
+
+
+def test_a_node_can_be_pinned_by_its_name(network: Model) -> None:
+    assert types_by_operator(lower(network, precision="fp16", pinned=("c",)).model)["Conv"] == "float32"
+
+
+@settings(max_examples=15)
+@given(ops=st.lists(st.sampled_from(("Relu", "Tanh", "Exp", "Sigmoid", "Square", "Neg")), min_size=1, max_size=6))
+def test_chains_of_functions(ops: list[str]) -> None:
+    pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install 'graphopt[tensorrt]'")
+    lines = [f"%v{place} = tf.{op}(%v{place - 1})" for place, op in enumerate(ops, 1)]
+    body = "\n".join(["%v0 = tf.Tanh(%x)", *lines, f"%y = tf.Sigmoid(%v{len(ops)})"])
+    model = text_model(body)
+    feeds = {"x": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
+    wanted = get_runtime("reference").run(model, feeds)["y"]
+    got = get_runtime("onnxruntime").run(lower(model, precision="fp16").model, feeds)["y"]
+    assert np.abs(got - wanted).max() <= 2e-2
+
+
+def test_int8_is_symmetric_and_by_channel(network: Model, samples: Any, onnxruntime: Any) -> None:
+    lowered = lower(network, precision="int8", data=samples)
+    graph = lowered.model.graph
+    pairs = [node for node in graph if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert all(not np.any(node.input(2).node.attrs["value"].numpy()) for node in pairs)
+    conv = next(node for node in graph if node.op_type == "Conv")
+    weights = conv.input(1).node
+    assert weights.op_type == "DequantizeLinear"
+    assert weights.input(1).shape.static == (4,)
+    assert "2 of 2 layers" in lowered.notes[0]
+    wanted = get_runtime("reference").run(network, samples[0])["y"]
+    got = get_runtime("onnxruntime").run(lowered.model, samples[0])["y"]
+    assert np.abs(got - wanted).max() <= 0.1 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"precision": "fp12"}, "no precision 'fp12'"),
+        ({"precision": "int8"}, "needs samples"),
+        ({"opset": 9}, "opset 9 is not offered"),
+        ({"speed": "high"}, "has no option 'speed'"),
+    ],
+)
+def test_options_that_make_no_sense(network: Model, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        lower(network, **options)
