@@ -50,9 +50,9 @@ def make_context() -> Any:
     try:
         from jaxlib.mlir._mlir_libs._jax_mlir_ext import register_dialects
     except ImportError:  # an older or newer jaxlib keeps it elsewhere; JAX itself knows where
+        import_jax()
         from jax.interpreters.mlir import make_ir_context
 
-        import_jax()
         return make_ir_context()
     registry = mlir.ir.DialectRegistry()
     register_dialects(registry)

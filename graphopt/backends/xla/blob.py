@@ -17,7 +17,8 @@ SIGNATURE = "serving_default"
 def read_export(data: bytes, source: str) -> Model:
     """A model of the `xla` dialect of the blob `data`: inputs `x0`, `x1` and so on, outputs `y0` and so on.
 
-    They are in the order of JAX's flattened arguments and results. Raises `MalformedError`, and `UsageError` without JAX.
+    They are in the order of JAX's flattened arguments and results. Raises `MalformedError`, and `UsageError` where JAX
+    is not installed.
     """
     jax = import_jax()
     try:

@@ -17,6 +17,7 @@ from graphopt.backends.xla.operand import SPECIALISE, Operand
 from graphopt.backends.xla.options import XlaOptions
 from graphopt.backends.xla.table import all_rules
 from graphopt.ir.dimensions import KnownDim
+from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
@@ -163,6 +164,9 @@ class Emitter:
             self._find(node, refusal.reason, refusal.remedy)
         except _BlockedError:
             pass
+        except self.build.ir.MLIRError as error:
+            reason = printable(" ".join(str(error).split()), 200)
+            self._find(node, f"StableHLO does not accept it ({reason})", "report it, with the model")
         if made is None or isinstance(made, Operand):
             made = [made]
         for value in node.outputs:

@@ -156,3 +156,21 @@ def test_strings_are_refused() -> None:
     model = text_model("%y = tf.Identity(%x)", "%x: string[4]")
     findings = XlaBackend().check(model)
     assert any("string" in finding.reason for finding in findings)
+
+
+def test_what_stablehlo_does_not_accept_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that builds nonsense is named with its node, and nothing is written."""
+    from graphopt.backends.xla.emission import Emission
+    from graphopt.backends.xla.operand import Operand
+    from graphopt.backends.xla.table import RULES, all_rules
+
+    def nonsense(op: Emission) -> Operand:
+        x = op.input(0)
+        return op.build.made(op.build.hlo.concatenate([x.value, op.input(1).value], 1), x.dtype, x.dims)
+
+    all_rules()
+    monkeypatch.setitem(RULES.functions, "tf.AddV2", nonsense)
+    model = text_model("%y = tf.AddV2(%x, %z)", "%x: float32[2, 3], %z: float32[3, 3]", "%y")
+    (finding,) = XlaBackend().check(model)
+    assert finding.node == "y"
+    assert "StableHLO does not accept it" in finding.reason
