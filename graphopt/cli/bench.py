@@ -6,7 +6,7 @@ import argparse
 
 from graphopt.cli.arguments import add_json, add_model, names
 from graphopt.cli.console import Console
-from graphopt.cli.xla import add_xla, xla_options
+from graphopt.cli.xla import PRECISIONS, add_xla, xla_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warm-up", metavar="N", type=int, default=5, help="runs before that (default: 5)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the random sample (default: 0)")
     add_xla(parser)
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), help="of XLA's products and convolutions")
     add_json(parser)
 
 

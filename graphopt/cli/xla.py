@@ -28,7 +28,7 @@ def add_xla(parser: argparse.ArgumentParser) -> None:
 def xla_options(options: argparse.Namespace) -> dict[str, Any]:
     """Those that were given."""
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
-    if options.target == TARGET and options.precision:
+    if getattr(options, "target", TARGET) == TARGET and options.precision:
         given["precision"] = PRECISIONS.get(options.precision, options.precision)
     return given | ({"fallback": False} if options.no_fallback else {})
 
