@@ -200,6 +200,9 @@ class _Web:
             count = node.attrs.get("num_elements", -1)
             if node.op == "tf.TensorListStack" and count not in (-1, length):
                 return f"'{printable(node.name)}' expects {count} elements"
+            put = node.input(_ELEMENT[node.op]).dtype if node.op in _ELEMENT else type.dtype
+            if put.code and put is not type.dtype:
+                return f"'{printable(node.name)}' puts in {put}"
         return None
 
     def _made(self, node: Node) -> TensorType | str:

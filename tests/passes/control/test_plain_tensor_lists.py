@@ -100,6 +100,8 @@ def test_lists_that_go_round_a_loop() -> None:
          "may make it longer"),
         ("-> (%y)", "-> (%y, %loop:1)", "is an input or output"),
         ("num_elements = 3", "num_elements = 4", "expects 4 elements"),
+        ("%m = tf.TensorListSetItem(%l, %i, %t)", "%h = tf.Cast(%t) {DstT = float16} : float16[2]\n"
+         "  %m = tf.TensorListSetItem(%l, %i, %h)", "'m' puts in float16"),
     ],
 )  # fmt: skip
 def test_refusals(old: str, new: str, reason: str) -> None:
