@@ -262,7 +262,7 @@ def operator_name(builtin: int) -> str:
 
 
 def detail_indices(raw: Decoded) -> tuple[int, ...]:
-    """Tensors that a quantization by blocks or by several axes refers to; zero points up to 0 mean that there are none."""
+    """Tensors that a quantization by blocks or by several axes refers to; zero points up to 0 mean that none are."""
     details = (raw.get("quantization") or {}).get("details")
     if not details or "scales" not in details:
         return ()
