@@ -150,9 +150,7 @@ class RecogniseGelu(RewritePass):
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
-            raise UsageError(
-                f"recognise-gelu knows no target '{printable(self.target)}'; it knows {', '.join(TARGETS)}"
-            )
+            raise UsageError(f"there is no target '{printable(self.target)}'; there are {', '.join(TARGETS)}")
 
     def make_rules(self) -> Sequence[Rule]:
         """The three ways to write it."""

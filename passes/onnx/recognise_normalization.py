@@ -48,7 +48,7 @@ class LayerNorm(Rule):
 
         plain = either(onnx.Mul(less, inverse), onnx.Div(less, root))
         grown = either(onnx.Mul(plain, known(scale)), onnx.Mul(less, scaled))
-        return either(*outer(scaled), *outer(inverse), onnx.Add(grown, known(offset)), grown)
+        return either(*outer(scaled), *outer(inverse), onnx.Add(grown, known(offset)), *grown.alternatives)
 
     def check(self, match: Match) -> str | None:
         """The last axes, kept; scale and offset of their shape."""

@@ -99,3 +99,17 @@ def test_any_unit(gate: str, group: str, rank: int, spread: float) -> None:
     body = f"{CONSTANTS}\n%scale = tf.Const() {{value = float32[] {spread!r}}}\n%x = tf.Mul(%z, %scale)\n"
     model = text_model(f"{body}{ERF[gate]}\n{GROUPS[group]}", f"%z: float32[{shape}]")
     assert_lowers(model, ["MUL", "GELU"], reference="reference")
+
+
+def test_for_onnx_it_is_its_operator() -> None:
+    from graphopt.ir.errors import UsageError
+    from graphopt.passes import run_pass
+    from graphopt.testing.lowering import text_model
+
+    body = f"%r = tf.Const() {{value = float32[] {-1 / ROOT}}}\n%h = tf.Const() {{value = float32[] 0.5}}\n"
+    body += "%s = tf.Mul(%x, %r)\n%e = tf.Erfc(%s)\n%a = tf.Mul(%x, %h)\n%y = tf.Mul(%a, %e)"
+    model = text_model(body)
+    run_pass(model, "recognise-gelu{target=onnx}")
+    assert model.graph.node("y").op == "onnx.Gelu"
+    with pytest.raises(UsageError, match="no target 'tpu'"):
+        RecogniseGelu(target="tpu")
