@@ -102,6 +102,27 @@ def _vector(match: Match, name: str, sizes: list[Any], start: int, dtype: Any) -
     return np.ascontiguousarray(np.broadcast_to(array.reshape(last), sizes))
 
 
+class OffsetIntoLayerNorm(Rule):
+    """A constant of the last axes that is added to a layer norm without an offset is its offset."""
+
+    def pattern(self, onnx: Dialect, x: Wildcard, scale: Wildcard, offset: Wildcard) -> Pattern:
+        """A sum of a layer norm and a constant."""
+        return onnx.Add(onnx.LayerNormalization(x, known(scale), attributes=ANY, name="norm"), known(offset))
+
+    def check(self, match: Match) -> str | None:
+        """The constant has the shape of the scale."""
+        if not _fits(match.array("offset").shape, match.array("scale").shape):
+            return f"the constant of shape {list(match.array('offset').shape)} is not of the last axes"
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """The layer norm with its offset."""
+        sizes = list(match.array("scale").shape)
+        offset = edit.hold(_vector(match, "offset", sizes, 0, None), name=f"{match.root.name}/offset")
+        inputs, kind = (match.x, match.scale, offset), match.root.output.type
+        return edit.node("onnx.LayerNormalization", inputs, like=match.norm, types=(kind,)).output
+
+
 class Softmax(Rule):
     """Exponentials divided by their sum are a softmax."""
 
@@ -160,4 +181,4 @@ class RecogniseNormalization(RewritePass):
     """
 
     exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
-    rules: ClassVar[tuple[type[Rule], ...]] = (LayerNorm, Softmax)
+    rules: ClassVar[tuple[type[Rule], ...]] = (LayerNorm, OffsetIntoLayerNorm, Softmax)
