@@ -32,6 +32,7 @@ from graphopt.passes.control.array_webs import (
     ArrayWeb,
 )
 from graphopt.passes.control.call_sites import Site, remove_arguments, remove_results
+from graphopt.passes.control.growing_arrays import append, grows_by_one, skip_first
 from graphopt.passes.control.plain_variables import (
     Loops,
     become,
@@ -73,7 +74,8 @@ class PlainTensorArrays(Pass):
     Functions that others run too are copied, unless they call functions or make resources themselves. An element that
     was not written counts as zeros.
 
-    With `dynamic`, number and shape of the elements may be known only when the model runs, as for `plain-tensor-lists`.
+    With `dynamic`, number and shape of the elements may be known only when the model runs, as for `plain-tensor-lists`,
+    and an array that starts empty may grow by one element in every iteration of a loop.
 
     Refuses an array that may grow, whose size or element shape is not known, which takes more than `max_bytes`, which
     has a gradient, or which something uses that is not a write, scatter, split, read, gather, concatenation, size or
@@ -117,14 +119,15 @@ def _type(web: ArrayWeb, most: int, dynamic: bool) -> TensorType | str:
     dtype, count = maker.attrs.get("dtype"), known_scalar(maker.input(0))
     if not isinstance(dtype, DType) or not (dtype.is_numeric or dtype.kind == "bool"):
         return f"its elements are {dtype}"
-    if maker.attrs.get("dynamic_size"):
+    grows = bool(maker.attrs.get("dynamic_size"))
+    if grows and not (dynamic and grows_by_one(web)):
         return "it may grow"
-    if (count is None and not dynamic) or (count is not None and int(count) < 1):
+    if not grows and ((count is None and not dynamic) or (count is not None and int(count) < 1)):
         return "its number of elements is not known or zero"
     for node in (maker, *web.nodes, *web.identities):
         if node.graph is not None and has_v1_control_flow(node.graph):
             return "the graph has v1 control flow"
-    length = None if count is None else int(count)
+    length = None if count is None or grows else int(count)
     element = _element(web, length, dynamic)
     if isinstance(element, str):
         return element
@@ -234,11 +237,13 @@ def _contradicts(declared: object, shape: Shape) -> bool:
 
 def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
     """Turn an array into a tensor; returns the graphs that changed."""
+    grows = bool(web.maker.attrs.get("dynamic_size"))
     whole = [node for node in web.nodes if node.op in (SCATTER, GATHER) and _is_every(node.input(1), web.maker)]
     sizes: list[Value] = []
     if type.shape.static is None and not _is_filled(web):
         flows = [slot.site for slot in web.flow_slots]
-        sizes = [web.maker.input(0), *sizes_of(web.maker, (type.shape.dims or ())[1:], flows)]
+        count = small_constant(web.maker, 1, "count") if grows else web.maker.input(0)
+        sizes = [count, *sizes_of(web.maker, (type.shape.dims or ())[1:], flows)]
     for slot in web.flow_slots:
         slot.retype(type)
     nodes = (web.maker, *web.nodes, *web.identities)
@@ -247,7 +252,10 @@ def _replace(web: ArrayWeb, type: TensorType) -> dict[Graph, None]:
     useless = [producer for node in web.nodes for producer in node.predecessors()]
     useless += web.maker.predecessors()
     for node in web.nodes:
-        if node in whole and type.shape.static is None:
+        if grows:
+            skip_first(node, type)
+            (append if node.op == WRITE else _HANDLERS[node.op])(node, type)
+        elif node in whole and type.shape.static is None:
             value = node.input(2)
             become(node, IDENTITY, [value], {"T": type.dtype}, value.type if node.op == SCATTER else type)
         else:

@@ -620,3 +620,62 @@ def tensorflow_1() -> tuple[Any, Any]:
 
     v1.disable_control_flow_v2()
     return v1, tensor_array_ops
+
+
+GROWING = """
+function @cond(%i: int32[], %h: resource[2], %f: float32[], %s: float32[2], %n: int32[]) -> (%go) {
+  %go = tf.Less(%i, %n) {T = int32}
+}
+function @body(%i: int32[], %h: resource[2], %f: float32[], %s: float32[2], %n: int32[]) -> (%next, %h, %more, %t, %n) {
+  %one = tf.Const() {value = int32[] 1}
+  %next = tf.AddV2(%i, %one) {T = int32}
+  %t = tf.Tanh(%s) {T = float32} : float32[2]
+  %more = tf.TensorArrayWriteV3(%h, %i, %t, %f) {T = float32}
+}
+graph @main(%x: float32[2], %n: int32[]) -> (%y, %w, %z) {
+  %zero = tf.Const() {value = int32[] 0}
+  %one = tf.Const() {value = int32[] 1}
+  %array = tf.TensorArrayV3(%zero) {dtype = float32, dynamic_size = true, clear_after_read = false}
+  %loop = tf.While(%zero, %array, %array:1, %x, %n) {cond = @cond, body = @body,
+    T = [int32, resource, float32, float32, int32]} : (int32[], resource[2], float32[], float32[2], int32[])
+  %size = tf.TensorArraySizeV3(%array, %loop:2)
+  %all = tf.Range(%zero, %size, %one)
+  %rows = tf.TensorArrayGatherV3(%array, %all, %loop:2) {dtype = float32}
+  %first = tf.TensorArrayReadV3(%array, %one, %loop:2) {dtype = float32}
+  %y = tf.Neg(%rows)
+  %w = tf.Neg(%first)
+  %z = tf.Neg(%size)
+}
+"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_arrays_that_grow_in_a_loop(runtime: str) -> None:
+    source = parse_model(GROWING)
+    model = source.clone()
+    assert "it may grow" in refusals(run_pass(model, NAME))
+    assert run_pass(model, f"{NAME}{{dynamic=true}}").rewrites == 1
+    verify(model)
+    assert not arrays_left(model)
+    for count in (2, 5):
+        feeds = {"x": np.array([0.5, -1.0], np.float32), "n": np.array(count, np.int32)}
+        assert_equivalent(source, model, feeds, runtime=runtime, allow_flat=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("%next = tf.AddV2(%i, %one)", "%next = tf.AddV2(%i, %n)"),
+        ("%next = tf.AddV2(%i, %one)", "%next = tf.Mul(%i, %one)"),
+        ("tf.While(%zero,", "tf.While(%one,"),
+        ("tf.TensorArrayV3(%zero)", "tf.TensorArrayV3(%one)"),
+        ("(%h, %i, %t, %f)", "(%h, %n, %t, %f)"),
+        ("  %size =", "  %last = tf.TensorArrayWriteV3(%array, %n, %x, %loop:2)\n  %size ="),
+    ],
+)
+def test_arrays_that_may_grow_by_more_are_refused(old: str, new: str) -> None:
+    assert GROWING.count(old) == 1
+    model = parse_model(GROWING.replace(old, new))
+    report = run_pass(model, f"{NAME}{{dynamic=true}}")
+    assert report.rewrites == 0
+    assert "it may grow" in refusals(report)
