@@ -97,11 +97,20 @@ def dense_attribute(array: np.ndarray[Any, Any], dtype: DType) -> Any:
     ir = bindings().ir
     kind, shape = element_type(dtype), array.shape
     if array.dtype == np.bool_:
-        if array.size == 1:
-            ranked = ir.RankedTensorType.get(shape, kind)
-            return ir.DenseElementsAttr.get_splat(ranked, ir.BoolAttr.get(bool(array.reshape(-1)[0])))
-        array = np.packbits(array, bitorder="little")
-    elif dtype.name == "bfloat16":
+        return _booleans(np.asarray(array, order="C"), kind)
+    if dtype.name == "bfloat16":
         array = array.view(np.uint16)
     # ascontiguousarray would make a vector of a scalar
     return ir.DenseElementsAttr.get(np.asarray(array, order="C"), type=kind, shape=list(shape))
+
+
+def _booleans(array: np.ndarray[Any, Any], kind: Any) -> Any:
+    """A byte each, as newer releases of jaxlib have it, or a bit each."""
+    ir, shape = bindings().ir, list(array.shape)
+    if array.size and array.all() == array.any():
+        ranked = ir.RankedTensorType.get(shape, kind)
+        return ir.DenseElementsAttr.get_splat(ranked, ir.BoolAttr.get(bool(array.reshape(-1)[0])))
+    try:
+        return ir.DenseElementsAttr.get(array, type=kind, shape=shape)
+    except ValueError:
+        return ir.DenseElementsAttr.get(np.packbits(array, bitorder="little"), type=kind, shape=shape)
