@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -613,6 +615,14 @@ def test_arrays_of_tensorflow_1(count: int, width: int, back: int, conditional: 
     assert_equivalent(source, model, feeds, runtime="tensorflow", allow_flat=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def control_flow_of_tensorflow_2() -> Iterator[None]:
+    """What comes after these tests finds TensorFlow as it was."""
+    yield
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].compat.v1.enable_control_flow_v2()
+
+
 def tensorflow_1() -> tuple[Any, Any]:
     """TensorFlow 1's functions, with its control flow, and its tensor arrays."""
     v1 = pytest.importorskip("tensorflow").compat.v1
@@ -679,3 +689,58 @@ def test_arrays_that_may_grow_by_more_are_refused(old: str, new: str) -> None:
     report = run_pass(model, f"{NAME}{{dynamic=true}}")
     assert report.rewrites == 0
     assert "it may grow" in refusals(report)
+
+
+class Cell:
+    """A recurrent cell without weights, as TensorFlow 1's recurrent loops take it."""
+
+    state_size = output_size = 3
+
+    def __call__(self, x: Any, state: Any, scope: Any = None) -> Any:
+        v1, _ = tensorflow_1()
+        new = v1.tanh(x + 0.5 * state)
+        return new * 2.0, new
+
+    def zero_state(self, batch: int, dtype: Any) -> Any:
+        v1, _ = tensorflow_1()
+        return v1.zeros([batch, 3], dtype)
+
+    def get_initial_state(self, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
+        return self.zero_state(batch_size, dtype)
+
+
+def recurrent(kind: str, x: Any) -> Any:
+    """The outputs of one of TensorFlow 1's recurrent loops over `x`."""
+    v1, arrays = tensorflow_1()
+    from tensorflow.python.ops import rnn
+
+    cell = Cell()
+    if kind != "raw_rnn":
+        lengths = v1.constant([3, 5]) if kind == "lengths" else None
+        return rnn.dynamic_rnn(cell, x, dtype="float32", sequence_length=lengths)[0]
+    rows = arrays.TensorArray("float32", 5).unstack(v1.transpose(x, [1, 0, 2]))
+
+    def step(time: Any, output: Any, state: Any, _: Any) -> Any:
+        finished = time >= v1.constant([5, 4])
+        given = v1.cond(v1.reduce_all(finished), lambda: v1.zeros([2, 3]), lambda: rows.read(time))
+        return finished, given, cell.zero_state(2, "float32") if output is None else state, output, None
+
+    return rnn.raw_rnn(cell, step)[0].stack()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["dynamic_rnn", "lengths", "raw_rnn"])
+def test_recurrent_loops_of_tensorflow_1(kind: str) -> None:
+    v1, _ = tensorflow_1()
+    graph = v1.Graph()
+    with graph.as_default():
+        x = v1.placeholder("float32", [2, 5, 3], name="x")
+        v1.identity(recurrent(kind, x), name="y")
+    source = read_graphdef(graph.as_graph_def().SerializeToString())
+    source.set_signature({"x": source.graph.value("x")}, {"y": source.graph.value("y")})
+    model = source.clone()
+    before = "infer-shapes,fold-constants,take-constant-branches,strip-unused,raise-control-flow,specialise-functions"
+    report = PassManager(f"{before},infer-shapes,fold-constants,{NAME}{{dynamic=true}}").run(model)
+    assert not arrays_left(model), [refusals(item) for item in report.passes]
+    feeds = {"x": np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)}
+    assert_equivalent(source, model, feeds, runtime="tensorflow", exactness="reassociating")
