@@ -3,7 +3,7 @@
     python tools/measure_xla.py FROZEN.pb ... [--runs 30] [--json report.json]
 
 Each lowering is a process of its own on the same frozen graph: ours, and TensorFlow's `experimental_get_compiler_ir`.
-The time without imports is measured inside. Latencies are medians of `graphopt bench`, each in a process of its own.
+Seconds are those of the CPU, which other processes do not change; those without imports are measured inside. Latencies are medians of `graphopt bench`, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import subprocess
 import sys
-import time
 from typing import Any
 
 NAMES = ("process", "without imports")
 OURS = """
 import sys, time
-started = time.perf_counter()
+started = time.process_time()
 import graphopt
 from graphopt.backends.xla.backend import XlaBackend
 from graphopt.testing import text_model
 XlaBackend().lower(text_model("%y = tf.Relu(%x)"))  # what is imported at first use
-ready = time.perf_counter()
+ready = time.process_time()
 model = graphopt.load(sys.argv[1])
 lowered = XlaBackend().lower(model, fallback=False, batch=1)
-print(ready - started, time.perf_counter() - ready)
+print(ready - started, time.process_time() - ready)
 """
 THEIRS = """
 import sys, time
-started = time.perf_counter()
+started = time.process_time()
 import tensorflow as tf
-ready = time.perf_counter()
+ready = time.process_time()
 graph = tf.compat.v1.GraphDef()
 with open(sys.argv[1], "rb") as file:
     graph.ParseFromString(file.read())
@@ -45,18 +45,19 @@ specs = [tf.TensorSpec([1 if size is None else size for size in item.shape], ite
 function = tf.function(lambda *values: pruned(*values), jit_compile=True, input_signature=specs)
 code = function.experimental_get_compiler_ir(*specs)(stage="stablehlo_serialized")
 assert len(code) > 100
-print(ready - started, time.perf_counter() - ready)
+print(ready - started, time.process_time() - ready)
 """
 
 
 def timed(program: str, *arguments: str) -> tuple[float, float] | None:
-    """Seconds of a whole process, and of what it does after its imports; None where it fails, which is said."""
-    started = time.perf_counter()
+    """CPU seconds of a whole process, and of what it does after its imports; None where it fails, which is said."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
-    whole = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         print(done.stderr.strip().splitlines()[-1][:300], file=sys.stderr)
         return None
+    whole = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return whole, float(done.stdout.split()[-1])
 
 
