@@ -82,10 +82,12 @@ class TrtGraphConverterV2:
         `UnloweredError` for what TensorRT refuses.
         """
         from graphopt import api
+        from graphopt.ir.infer import infer_model
 
         if self._precision == "int8" and calibration_input_fn is None:
             raise UsageError("INT8 needs samples: convert(calibration_input_fn=…)")
         self._model = api.load(self._source, tags=self._tags)
+        infer_model(self._model)
         self._samples = None if calibration_input_fn is None else list(calibration_input_fn())
         if not self._dynamic():
             self._lower()
