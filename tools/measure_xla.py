@@ -3,7 +3,8 @@
     python tools/measure_xla.py FROZEN.pb ... [--runs 30] [--json report.json]
 
 Each lowering is a process of its own on the same frozen graph: ours, and TensorFlow's `experimental_get_compiler_ir`.
-Seconds are those of the CPU, which other processes do not change; those without imports are measured inside. Latencies are medians of `graphopt bench`, each in a process of its own.
+Seconds are those of the CPU, which other processes do not change; those without imports are measured inside.
+Latencies are medians of `graphopt bench`, each in a process of its own.
 """
 
 from __future__ import annotations
