@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from graphopt.backends.legalization import Lowering
+import numpy as np
+
+from graphopt.backends.legalization import Array, Lowering
 from graphopt.backends.onnx.rules.common import as_int64, cast, longs
 from graphopt.backends.onnx.table import RULES
 from graphopt.ir.types import INT64, Shape, TensorType
@@ -52,8 +54,19 @@ def pad(op: Lowering) -> Value:
     """A constant around a tensor."""
     pads = op.constant_input(1, "the padding")
     value = op.input(2) if op.node.op == "tf.PadV2" else None
+    if any(user.op_type.startswith("MaxPool") for user in op.node.output.users):
+        return _pad_by_axes(op, pads, value)
     flat = longs(op, [int(n) for n in pads.T.reshape(-1)], "pads")
     return op.emit("Pad", op.input(0), flat, *([value] if value is not None else []), mode=b"constant")
+
+
+def _pad_by_axes(op: Lowering, pads: Array, value: Value | None) -> Value:
+    """The same with the axes named: ONNX Runtime 1.31 would make zeros around a maximum its own padding, which is
+    minus infinity, and only leaves margins alone that are written so."""
+    axes = [axis for axis, pair in enumerate(pads) if pair.any()]
+    flat = longs(op, [int(n) for n in pads[axes].T.reshape(-1)], "pads")
+    zero = op.constant(np.zeros((), op.type.dtype.numpy), name=f"{op.node.name}/zero") if value is None else value
+    return op.emit("Pad", op.input(0), flat, zero, longs(op, axes, "axes"), mode=b"constant")
 
 
 @RULES.legalize("tf.Shape")

@@ -83,6 +83,13 @@ def test_pools(lowers: Any, window: int, stride: int, same: bool, mean: bool) ->
     lowers(f'%y = tf.{op}(%x) {{{attrs}, padding = b"{padding}"}}', inputs=IMAGE)
 
 
+def test_zeros_around_a_maximum_stay_zeros(lowers: Any) -> None:
+    body = "%pads = tf.Const() {value = int32[4, 2] [[0, 0], [1, 1], [1, 1], [0, 0]]}\n%p = tf.Pad(%x, %pads)\n"
+    body += '%y = tf.MaxPool(%p) {ksize = [1, 3, 3, 1], strides = [1, 2, 2, 1], padding = b"VALID"}'
+    feeds = {"x": -np.ones((1, 6, 6, 2), np.float32)}
+    lowers(body, {"Transpose": 2, "Pad": 1, "MaxPool": 1}, inputs=IMAGE, feeds=feeds)
+
+
 def test_dilated_convolutions_through_batches_are_dilated(lowers: Any) -> None:
     body = WEIGHTS + vector("block", [2, 2])
     body += "%pads = tf.Const() {value = int32[2, 2] [[2, 2], [2, 2]]}\n"
