@@ -124,15 +124,16 @@ def test_padding_that_follows_from_an_unknown_size_is_refused() -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_products_in_another_precision(precision: str) -> None:
     """Operands of products are narrow and so are their weights; sums and softmax stay float32."""
-    body = (
-        "%k = tf.Const() {value = float32[3, 3, 8, 64] splat 0.1}\n%w = tf.Const() {value = float32[64, 9] splat 0.3}\n"
-    )
     rng = np.random.default_rng(0)
     model = text_model(
-        body + '%c = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "VALID"}\n'
+        "%k = tf.Const() {value = float32[3, 3, 8, 64] splat 0.1}\n"
+        "%w = tf.Const() {value = float32[64, 9] splat 0.3}\n"
+        "%s = tf.Const() {value = int32[2] [1, 64]}\n"
+        '%c = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "VALID"}\n'
         "%f = tf.Reshape(%c, %s)\n%m = tf.MatMul(%f, %w)\n%y = tf.Softmax(%m)",
-        "%x: float32[1, 3, 3, 8]", "%c, %m, %y",
-    )  # fmt: skip
+        "%x: float32[1, 3, 3, 8]",
+        "%c, %m, %y",
+    )
     for name in ("k", "w"):
         node = model.graph.node(name)
         shape = node.attrs["value"].shape
