@@ -1,4 +1,4 @@
-"""INT8 by explicit Q/DQ: symmetric, activations by tensor, weights by channel, placed where TensorRT fuses them."""
+"""INT8 and FP8 by explicit Q/DQ: symmetric, activations by tensor, weights by channel, where TensorRT fuses them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from graphopt.passes.quantize.ranges import range_of
 from graphopt.passes.quantize.statistics import Statistics
 
 Array = np.ndarray[Any, Any]
-INT8 = DTYPES["int8"]
-HIGHEST = 127
+HIGHEST = {DTYPES["int8"]: 127, DTYPES["float8_e4m3fn"]: 448}  # numbers that stand for the largest value
+STORED = {"int8": DTYPES["int8"], "fp8": DTYPES["float8_e4m3fn"]}  # by precision
 LAYERS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})  # through a MaxPool, TensorRT moves a Q by itself
-SMALLEST = float(np.finfo(np.float32).tiny) * HIGHEST
+SMALLEST = float(np.finfo(np.float32).tiny) * 448
 
 
 def quantize(model: Model, options: TensorRTOptions) -> list[str]:
@@ -42,13 +42,16 @@ def quantize(model: Model, options: TensorRTOptions) -> list[str]:
     for node in list(model.graph):
         if node.op_type == "Initializer" and not node.has_uses:
             model.graph.remove(node)
-    return [f"{done} of {len(layers)} layers compute with int8 weights and activations; the rest is float32"]
+    kind = placing.stored.name
+    return [f"{done} of {len(layers)} layers compute with {kind} weights and activations; the rest is float32"]
 
 
 class _Placing:
     def __init__(self, graph: Graph, statistics: Statistics, options: TensorRTOptions):
         self.graph, self.statistics, self.method = graph, statistics, range_method(options.method)
         self.pinned = frozenset(options.pinned)
+        self.stored = STORED[options.precision]
+        self.highest = HIGHEST[self.stored]
         self.known: dict[Value, Value | None] = {}
 
     def layer(self, node: Node) -> bool:
@@ -98,15 +101,15 @@ class _Placing:
         largest = max(-found.minimum, found.maximum)
         if largest <= SMALLEST:
             return None
-        return self._pair(value, np.array(largest / HIGHEST, np.float32))
+        return self._pair(value, np.array(largest / self.highest, np.float32))
 
     def _pair(self, value: Value, scale: Array) -> Value:
         name, after = value.node.name, value
         factor = hold(self.graph, scale, name=f"{name}/scale")
-        zero = hold(self.graph, np.zeros(scale.shape, np.int8), name=f"{name}/zero_point")
+        zero = hold(self.graph, np.zeros(scale.shape, self.stored.numpy), name=f"{name}/zero_point")
         quantized = self.graph.create_node(
             "onnx.QuantizeLinear", (after, factor, zero), {}, name=f"{name}/quantize",
-            types=(TensorType(INT8, value.shape),), origins=value.node.source_names,
+            types=(TensorType(self.stored, value.shape),), origins=value.node.source_names,
         ).output  # fmt: skip
         return self.graph.create_node(
             "onnx.DequantizeLinear", (quantized, factor, zero), {}, name=f"{name}/dequantize", types=(value.type,),
@@ -116,14 +119,15 @@ class _Placing:
     def _weights(self, value: Value, array: Array, axis: int) -> Value:
         if value not in self.known:
             largest = np.maximum(magnitudes(array, axis=axis), SMALLEST)
-            scale = (largest / HIGHEST).astype(np.float32)
+            scale = (largest / self.highest).astype(np.float32)
             spread = scale.reshape([-1 if place == axis else 1 for place in range(array.ndim)])
-            integers = np.clip(np.rint(array / spread), -HIGHEST, HIGHEST).astype(np.int8)
+            scaled = array / spread if self.stored.is_float else np.rint(array / spread)
+            numbers = np.clip(scaled, -self.highest, self.highest).astype(self.stored.numpy)
             name = value.node.name
             inputs = (
-                hold(self.graph, integers, name=f"{name}/int8"),
+                hold(self.graph, numbers, name=f"{name}/{self.stored.name}"),
                 hold(self.graph, scale, name=f"{name}/scale"),
-                hold(self.graph, np.zeros(scale.shape, np.int8), name=f"{name}/zero_point"),
+                hold(self.graph, np.zeros(scale.shape, self.stored.numpy), name=f"{name}/zero_point"),
             )
             self.known[value] = self.graph.create_node(
                 "onnx.DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/dequantize",

@@ -49,7 +49,7 @@ SOURCES = frozenset({"Input", "Initializer", "ConstantOfShape"})
 def narrow(model: Model, options: TensorRTOptions) -> list[str]:
     """Let `model` compute in the precision that is asked for; what the user should know of it."""
     body = BODIES.get(options.precision)
-    if options.precision == "int8":
+    if options.precision in ("int8", "fp8"):
         from graphopt.backends.tensorrt.integers import quantize
 
         return quantize(model, options)

@@ -109,6 +109,16 @@ def test_int8_is_symmetric_and_by_channel(network: Model, samples: Any, onnxrunt
     assert np.abs(got - wanted).max() <= 0.1 * np.abs(wanted).max()
 
 
+def test_fp8_stores_weights_by_channel(network: Model, samples: Any, onnxruntime: Any) -> None:
+    graph = lower(network, precision="fp8", data=samples).model.graph
+    weights = next(node for node in graph if node.op_type == "Conv").input(1).node
+    held = weights.input(0).node.attrs["value"]
+    assert held.dtype.name == "float8_e4m3fn"
+    scale = weights.input(1).node.attrs["value"].numpy().reshape(4, 1, 1, 1)
+    plain = next(node for node in lower(network).model.graph if node.op_type == "Conv").input(1).node.attrs["value"]
+    assert np.allclose(held.numpy().astype(np.float32) * scale, plain.numpy(), rtol=1 / 16, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
