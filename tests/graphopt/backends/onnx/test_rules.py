@@ -24,7 +24,8 @@ def scalar(name: str, number: int) -> str:
 
 
 IMAGE = "%x: float32[1, 6, 6, 2]"
-WEIGHTS = "%w = tf.Const() {value = float32[3, 3, 2, 4] repeat [0.5, -0.25, 1.0, 0.125, -1.0, 0.75, 0.3]}\n"
+KERNEL = np.random.default_rng(1).normal(size=(3, 3, 2, 4)).round(2).tolist()
+WEIGHTS = f"%w = tf.Const() {{value = float32[3, 3, 2, 4] {KERNEL}}}\n"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,8 @@ def test_dilated_convolutions_through_batches_are_dilated(lowers: Any) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_products(lowers: Any, flip: bool) -> None:
     shape = "4, 3" if flip else "3, 4"
-    body = f"%w = tf.Const() {{value = float32[{shape}] repeat [0.5, -1.0, 0.25]}}\n"
+    rows = np.arange(12).reshape(4, 3) if flip else np.arange(12).reshape(3, 4)
+    body = f"%w = tf.Const() {{value = float32[{shape}] {rows.astype(float).tolist()}}}\n"
     body += "%b = tf.Const() {value = float32[4] [1.0, 2.0, 3.0, 4.0]}\n"
     body += f"%m = tf.MatMul(%x, %w) {{transpose_b = {str(flip).lower()}}}\n%y = tf.AddV2(%m, %b)"
     lowers(body, ["Gemm"])

@@ -11,12 +11,14 @@ from graphopt.backends.base import Lowered, find_backend
 from graphopt.ir.model import Model
 from graphopt.testing.lowering import text_model
 
-CONV = """
-%w = tf.Const() {value = float32[3, 3, 2, 4] repeat [0.5, -0.25, 1.0, 0.125, -1.0, 0.75, 0.3]}
-%b = tf.Const() {value = float32[4] [1.0, 2.0, 3.0, 4.0]}
-%v = tf.Const() {value = float32[4, 3] repeat [0.5, -1.0, 0.25, 0.75]}
-%axes = tf.Const() {value = int32[2] [1, 2]}
-%c = tf.Conv2D(%x, %w) {strides = [1, 1, 1, 1], padding = b"SAME"}
+KERNEL = np.random.default_rng(1).normal(size=(3, 3, 2, 4)).round(2).tolist()
+DENSE = np.random.default_rng(2).normal(size=(4, 3)).round(2).tolist()
+CONV = f"""
+%w = tf.Const() {{value = float32[3, 3, 2, 4] {KERNEL}}}
+%b = tf.Const() {{value = float32[4] [1.0, 2.0, 3.0, 4.0]}}
+%v = tf.Const() {{value = float32[4, 3] {DENSE}}}
+%axes = tf.Const() {{value = int32[2] [1, 2]}}
+%c = tf.Conv2D(%x, %w) {{strides = [1, 1, 1, 1], padding = b"SAME"}}
 %d = tf.BiasAdd(%c, %b)
 %r = tf.Relu(%d)
 %m = tf.Mean(%r, %axes)
