@@ -42,6 +42,7 @@ FOLLOWING = frozenset({
 })  # fmt: skip
 # What stays in float32 between nodes that do: a small number added to a variance, say.
 BETWEEN = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip"})
+NO_BFLOAT16 = frozenset({"Einsum", "ConvTranspose"})  # not in ONNX, and not in TensorRT-RTX's builder
 PARTS = frozenset({"Input", "Initializer"})
 SOURCES = frozenset({"Input", "Initializer", "ConstantOfShape"})
 
@@ -142,6 +143,8 @@ class _Narrowing:
     def _is_narrow(self, node: Node, read: list[int], made: list[Value]) -> bool:
         kind = node.op_type
         if kind in PINNED or not self.pinned.isdisjoint((node.name, *node.source_names)):
+            return False
+        if kind in NO_BFLOAT16 and self.body is BODIES["bf16"]:
             return False
         values = [node.input(place) for place in read]
         if any(value in self.wide for value in (*values, *made)):
