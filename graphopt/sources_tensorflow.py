@@ -12,7 +12,8 @@ from graphopt.ir.formats import graphdef
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
 from graphopt.names import find_value
-from graphopt.runtimes.tensorflow import import_tensorflow, quiet
+from graphopt.runtimes.silence import quiet
+from graphopt.runtimes.tensorflow import import_tensorflow
 
 METADATA_LIMIT = 1 << 16  # bytes of what a .keras file says about itself
 MISSING = "this needs TensorFlow: pip install 'graphopt[tensorflow]'"

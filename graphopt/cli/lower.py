@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.cli.arguments import add_json, add_model, add_output, names
 from graphopt.cli.console import Console
-from graphopt.cli.output import check_output, write_model
+from graphopt.cli.output import check_folder, check_output, write_model
 from graphopt.cli.quantize import add_recipe
-from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, check_folder, tensorrt_options, write_folder
+from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, tensorrt_options, write_folder
 from graphopt.cli.xla import TARGET as XLA
-from graphopt.cli.xla import add_xla, check_artifact, xla_options
+from graphopt.cli.xla import add_xla, xla_options
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.report.tables import human_bytes
@@ -74,9 +74,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     is_folder = options.target == TARGET
     chosen = backend_options(options)
     if is_folder:
-        check_folder(options.output, options.force)
+        check_folder(options.output, options.force, "TensorRT")
     elif options.target == XLA:
-        check_artifact(options.output, options.force)
+        check_folder(options.output, options.force, "XLA")
     else:
         check_output(options.output, options.force, options.model)
     started = time.perf_counter()

@@ -42,6 +42,19 @@ def _makes_folder(path: str) -> bool:
     return is_version(path)
 
 
+def check_folder(path: str, force: bool, target: str) -> None:
+    """Raise `UsageError`, before any work, unless a folder may be written to `path` for `target`."""
+    shown = printable(path)
+    if path == STDOUT:
+        raise UsageError(f"lowering to {target} writes a folder, which standard output cannot take")
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise UsageError(f"'{shown}' is a file; lowering to {target} writes a folder")
+    if os.path.isdir(path) and os.listdir(path) and not force:
+        raise UsageError(f"'{shown}' exists; give --force to replace it")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path.rstrip("/")))):
+        raise UsageError(f"the folder around '{shown}' does not exist")
+
+
 def write_model(model: Model, path: str, force: bool) -> int:
     """Write `model` to `path`, or as binary to standard output; returns the number of bytes."""
     from graphopt.api import save

@@ -53,19 +53,6 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def check_folder(path: str, force: bool) -> None:
-    """Raise `UsageError`, before any work, unless the folder may be written."""
-    shown = printable(path)
-    if path == "-":
-        raise UsageError("lowering to TensorRT writes a folder, which standard output cannot take")
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise UsageError(f"'{shown}' is a file; lowering to TensorRT writes a folder")
-    if os.path.isdir(path) and os.listdir(path) and not force:
-        raise UsageError(f"'{shown}' exists; give --force to replace it")
-    if not os.path.isdir(os.path.dirname(os.path.abspath(path.rstrip("/")))):
-        raise UsageError(f"the folder around '{shown}' does not exist")
-
-
 def write_folder(lowered: Lowered, options: argparse.Namespace, console: Console, started: float) -> int:
     """Write the artifact and say what is in it and what was proved of it."""
     from graphopt.backends.tensorrt.artifact import write_artifact

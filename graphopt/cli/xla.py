@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
-
-from graphopt.ir.errors import UsageError, printable
 
 TARGET = "xla"
 OPTIONS = ("weights", "depthwise", "platform", "minimum_version", "batch", "unknown")
@@ -31,16 +28,3 @@ def xla_options(options: argparse.Namespace) -> dict[str, Any]:
     if getattr(options, "target", TARGET) == TARGET and options.precision:
         given["precision"] = PRECISIONS.get(options.precision, options.precision)
     return given | ({"fallback": False} if options.no_fallback else {})
-
-
-def check_artifact(path: str, force: bool) -> None:
-    """Raise `UsageError`, before any work, unless an artifact's folder may be written to `path`."""
-    shown = printable(path)
-    if path == "-":
-        raise UsageError("lowering to XLA writes a folder, which standard output cannot take")
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise UsageError(f"'{shown}' is a file; lowering to XLA writes a folder")
-    if os.path.isdir(path) and os.listdir(path) and not force:
-        raise UsageError(f"'{shown}' exists; give --force to replace it")
-    if not os.path.isdir(os.path.dirname(os.path.abspath(path.rstrip("/")))):
-        raise UsageError(f"the folder around '{shown}' does not exist")

@@ -10,7 +10,6 @@ so it is run once more, step by step, as a model of its own: the body on its sta
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -28,6 +27,7 @@ from graphopt.ir.value import Node, Value
 from graphopt.runtimes.base import Array, Request, RunError, find_signature
 from graphopt.runtimes.litert import import_interpreter
 from graphopt.runtimes.observation import See
+from graphopt.runtimes.silence import quiet
 
 LARGE = 1 << 28  # bytes of a model beyond which LiteRT maps it from a file instead of having it in memory
 THREADS = 4  # at most; LiteRT gains little from more
@@ -224,20 +224,6 @@ class _Program:
         """Let variables start anew."""
         if self._interpreter is not None:
             self._interpreter.reset_all_variables()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep off the terminal what LiteRT says when it makes its delegate; errors come as exceptions."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ from graphopt.ir.model import Model
 from graphopt.ir.types import Shape, TensorType, tensor_type
 from graphopt.ir.value import Node, Value
 from graphopt.runtimes.base import Array, Request, RunError, tensor_name
+from graphopt.runtimes.silence import quiet
 from graphopt.runtimes.tensorflow_state import InitialState
 
 INSTALL = 'pip install "graphopt[tensorflow]"'
@@ -38,21 +39,6 @@ def import_tensorflow() -> Any:
     except ImportError as error:
         raise UsageError(f"this needs TensorFlow ({error}): {INSTALL}") from error
     return tensorflow
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what TensorFlow's libraries print, at any log level, off the terminal."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 class TensorFlowRuntime:

@@ -16,7 +16,8 @@ from graphopt.ir.model import Model
 from graphopt.ir.value import Value
 from graphopt.runtimes.base import RunError
 from graphopt.runtimes.litert import import_interpreter
-from graphopt.runtimes.litert_observer import THREADS, quiet, readable_source
+from graphopt.runtimes.litert_observer import THREADS, readable_source
+from graphopt.runtimes.silence import quiet
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]

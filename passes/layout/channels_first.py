@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphopt.ir.model import Model
-from graphopt.passes.base import Exactness, PassContext
-from graphopt.passes.layout.data_format import ChannelsMoved
+from graphopt.passes.layout.data_format import ChannelsMoved, MoveChannels
 from graphopt.passes.matcher import Match
-from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Rule
-from graphopt.passes.rules.transposes import cancel_transposes
 
 
 class ChannelsToTheFront(ChannelsMoved):
@@ -34,7 +30,7 @@ class ChannelsToTheFront(ChannelsMoved):
 
 
 @dataclass(frozen=True)
-class ChannelsFirst(RewritePass):
+class ChannelsFirst(MoveChannels):
     """Lay tensors out with channels first where convolutions, pools and the like have them last.
 
     *Given*
@@ -56,13 +52,4 @@ class ChannelsFirst(RewritePass):
     Refuses operators of unknown rank, and vectors of channels; graphs with v1 control flow keep every transpose.
     """
 
-    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     rules: ClassVar[tuple[type[Rule], ...]] = (ChannelsToTheFront,)
-
-    def run(self, model: Model, context: PassContext) -> None:
-        """Give each operator its channels first, then let transposes cancel."""
-        before = context.log.total
-        super().run(model, context)
-        if context.log.total != before:
-            for graph in model.graphs:
-                cancel_transposes(graph, context, "cancel-transposes")

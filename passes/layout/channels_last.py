@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphopt.ir.model import Model
-from graphopt.passes.base import Exactness, PassContext
-from graphopt.passes.layout.data_format import ChannelsMoved
-from graphopt.passes.rewriter import RewritePass
+from graphopt.passes.layout.data_format import ChannelsMoved, MoveChannels
 from graphopt.passes.rule import Rule
-from graphopt.passes.rules.transposes import cancel_transposes
 
 
 class ChannelsToTheEnd(ChannelsMoved):
@@ -26,7 +22,7 @@ class ChannelsToTheEnd(ChannelsMoved):
 
 
 @dataclass(frozen=True)
-class ChannelsLast(RewritePass):
+class ChannelsLast(MoveChannels):
     """Lay tensors out with channels last where convolutions, pools and the like have them first.
 
     *Given*
@@ -50,13 +46,4 @@ class ChannelsLast(RewritePass):
     Refuses operators of unknown rank, and vectors of channels; graphs with v1 control flow keep every transpose.
     """
 
-    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
     rules: ClassVar[tuple[type[Rule], ...]] = (ChannelsToTheEnd,)
-
-    def run(self, model: Model, context: PassContext) -> None:
-        """Give each operator its channels last, then let transposes cancel."""
-        before = context.log.total
-        super().run(model, context)
-        if context.log.total != before:
-            for graph in model.graphs:
-                cancel_transposes(graph, context, "cancel-transposes")

@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphopt.ir.known import known_array
+from graphopt.ir.model import Model
 from graphopt.ir.value import Node, Value
-from graphopt.passes.base import Exactness
+from graphopt.passes.base import Exactness, PassContext
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, rest
+from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Editor, Replacement, Rule
 from graphopt.passes.rules.permuting import inverse
+from graphopt.passes.rules.transposes import cancel_transposes
 
 # Operators with a data format -> the inputs laid out so, and those with a number for each dimension.
 LAID_OUT: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -116,3 +119,17 @@ def _reordered(edit: Editor, value: Value, last: tuple[int, ...]) -> Value:
     places = edit.hold(np.array(last, np.int32), name=f"{value.node.name}/places")
     axis = edit.hold(np.array(0, np.int32), name=f"{value.node.name}/axis")
     return edit.value("tf.GatherV2", value, places, axis, name=f"{value.node.name}/reordered")
+
+
+class MoveChannels(RewritePass):
+    """What channels-last and channels-first do: the rules, then transposes cancel."""
+
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+
+    def run(self, model: Model, context: PassContext) -> None:
+        """Give each operator the other data format, then let transposes cancel."""
+        before = context.log.total
+        super().run(model, context)
+        if context.log.total != before:
+            for graph in model.graphs:
+                cancel_transposes(graph, context, "cancel-transposes")

@@ -6,7 +6,7 @@ and of the kernels' own checks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from graphopt.ir.types import INT8, INT16, DType, Quantization
@@ -88,21 +88,3 @@ HYBRID: Mapping[str, Mapping[int, int]] = {
 RECURRENT = frozenset({
     "tfl.UNIDIRECTIONAL_SEQUENCE_LSTM", "tfl.BIDIRECTIONAL_SEQUENCE_LSTM", "tfl.UNIDIRECTIONAL_SEQUENCE_RNN", "tfl.SVDF"
 })  # fmt: skip
-
-
-def kernel_of(op: str) -> IntegerKernel | None:
-    """How the operator computes with integers, None if it does not."""
-    return KERNELS.get(op)
-
-
-def weight_axis(op: str, index: int, hybrid: bool = False) -> int | None:
-    """Axis of the channels of weights at an input, `PER_TENSOR` for none, None where the input holds no weights."""
-    if hybrid:
-        return HYBRID.get(op, {}).get(index)
-    kernel = KERNELS.get(op)
-    return None if kernel is None else kernel.weights.get(index)
-
-
-def listed(ops: Sequence[str]) -> str:
-    """Names of operators for a message, without their dialect."""
-    return ", ".join(op.partition(".")[2] for op in ops)

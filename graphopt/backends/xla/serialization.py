@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphopt.backends.xla.bindings import bindings, make_context
+from graphopt.backends.xla.bindings import bindings
 from graphopt.ir.errors import MalformedError, UnsupportedError, UsageError, printable
 
 HEADER = b"StableHLO_v"
@@ -48,13 +48,6 @@ def parse_module(code: bytes, context: Any) -> Any:
         return mlir.ir.Module.parse(code, context)
     except (ValueError, mlir.ir.MLIRError) as error:
         raise MalformedError(f"this is no StableHLO module: {_brief(error)}") from error
-
-
-def module_text(code: bytes) -> str:
-    """The module as text, constants elided."""
-    context = make_context()
-    with context:
-        return str(parse_module(code, context).operation.get_asm(large_elements_limit=16))
 
 
 def _brief(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -241,8 +241,3 @@ def _prefixed(names: Mapping[Value, str], captured: _NAMES, graph: Graph) -> dic
 
 def _refusal(node: Node, reason: str) -> UnsupportedError:
     return UnsupportedError(f"node '{printable(node.name)}' ({printable(node.op)}) {reason}")
-
-
-def external_files(path: str) -> Iterable[str]:
-    """Files that `write_onnx` may leave beside `path`."""
-    return (f"{path}.data",)

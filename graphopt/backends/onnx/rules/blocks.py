@@ -60,7 +60,7 @@ def space_to_batch(op: Lowering) -> Value:
     split: list[int | None] = [dims[0]]
     for dim, size in zip(inner, block, strict=True):
         split += [(dim or 0) // size, size]
-    apart = reshape(op, value, _open_one([*split, *dims[1 + len(block) :]]), "apart")
+    apart = reshape(op, value, [*split, *dims[1 + len(block) :]], "apart")
     places = [2 + 2 * place for place in range(len(block))]
     order = [
         *places,
@@ -88,24 +88,20 @@ def batch_to_space(op: Lowering) -> Value:
         op.refuse("the space it puts together has a size that is not known", "give the inputs shapes (set-shapes)")
     total = int(np.prod(block))
     batch = None if dims[0] is None else dims[0] // total
-    apart = reshape(op, value, _open_one([*block, batch, *dims[1:]]), "apart")
+    apart = reshape(op, value, [*block, batch, *dims[1:]], "apart")
     order = [count]
     for place in range(count):
         order += [count + 1 + place, place]
     order += list(range(2 * count + 1, count + len(dims)))
     moved = transpose(op, apart, order, "moved")
     joined = [(dim or 0) * size for dim, size in zip(inner, block, strict=True)]
-    whole = reshape(op, moved, _open_one([batch, *joined, *dims[1 + count :]]), "joined")
+    whole = reshape(op, moved, [batch, *joined, *dims[1 + count :]], "joined")
     if not crops.any():
         return whole
     starts = [int(crop[0]) for crop in crops]
     ends = [size - int(crop[1]) for size, crop in zip(joined, crops, strict=True)]
     axes = longs(op, range(1, 1 + count), "axes")
     return op.emit("Slice", whole, longs(op, starts, "starts"), longs(op, ends, "ends"), axes)
-
-
-def _open_one(dims: list[int | None]) -> list[int | None]:
-    return dims
 
 
 @RULES.legalize("tf.ResizeBilinear", "tf.ResizeNearestNeighbor", "tf.ResizeBicubic")
