@@ -23,6 +23,7 @@ from rule_targets import Namer
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 OTHERS = "other operators"
+NOTE = "<!-- Written by tools/generate_rule_docs.py from the docstrings of the rules. -->"
 
 
 class Rule(NamedTuple):
@@ -142,9 +143,11 @@ def xla() -> Page:
 
 # What nearly every rule builds on the way, and members of the bindings that are no operations.
 PLUMBING = frozenset(
-    "constant broadcast_in_dim dynamic_broadcast_in_dim dynamic_reshape dynamic_iota get_dimension_size return_ "
-    "real_dynamic_slice ir mul sub div max min type kind".split()
-)
+    {
+        "constant", "broadcast_in_dim", "dynamic_broadcast_in_dim", "dynamic_reshape", "dynamic_iota", "return_",
+        "get_dimension_size", "real_dynamic_slice", "ir", "mul", "sub", "div", "max", "min", "type", "kind",
+    }
+)  # fmt: skip
 XLA_WORDS = """\
 What becomes of TensorFlow's operators once a model is frozen, its functions are inlined and everything known in it is
 folded. Constants, broadcasts and what sizes need that are known only when the model runs are left out of the tables. A
