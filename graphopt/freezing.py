@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from glob import escape
 from typing import Any, NamedTuple
@@ -54,10 +53,11 @@ def freeze(
     Raises `UnsupportedError`, naming variable, node and reason, for a variable that cannot be a constant and is not
     among the exceptions; `UsageError` for a signature or pattern that means nothing.
     """
+    from graphopt import sources
     from graphopt.api import garbage_held
 
     with garbage_held():
-        model = _read(source, tags, inputs, outputs)
+        model = sources.read(source, inputs=inputs, outputs=outputs, tags=tags, saves=False).model
         return freeze_model(model, signature=signature, names=names, exceptions=exceptions, functions=functions)
 
 
@@ -87,17 +87,6 @@ def freeze_model(
     there = variable_nodes(model)
     model.variables = {name: variable for name, variable in model.variables.items() if name in there}
     return Frozen(model, report, tuple(node.name for node in model.graph.targets))
-
-
-def _read(source: Any, tags: Collection[str] | None, inputs: Names, outputs: Names) -> Model:
-    from graphopt import sources
-
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        from graphopt.ir.formats.savedmodel import is_savedmodel, read_savedmodel
-
-        if is_savedmodel(source):
-            return read_savedmodel(source, tags=tags, saves=False)
-    return sources.read(source, inputs=inputs, outputs=outputs).model
 
 
 def select_signature(model: Model, name: str | None) -> None:

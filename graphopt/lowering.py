@@ -6,6 +6,8 @@ from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, find_backend
 from graphopt.discovery import Names
+from graphopt.ir.model import Model
+from graphopt.passes.manager import PassManager
 
 
 def lower(source: Any, target: str, *, inputs: Names = None, outputs: Names = None, **options: Any) -> Lowered:
@@ -19,20 +21,23 @@ def lower(source: Any, target: str, *, inputs: Names = None, outputs: Names = No
     """
     backend = find_backend(target)
     with _held():
-        return backend.lower(_read(source, inputs, outputs), **options)
+        return backend.lower(read_for_lowering(source, inputs, outputs), **options)
 
 
 def check(source: Any, target: str, *, inputs: Names = None, outputs: Names = None, **options: Any) -> list[Finding]:
     """Every node of the model that `target` cannot express, with its origin, the reason and what helps."""
     backend = find_backend(target)
     with _held():
-        return backend.check(_read(source, inputs, outputs), **options)
+        return backend.check(read_for_lowering(source, inputs, outputs), **options)
 
 
-def _read(source: Any, inputs: Names, outputs: Names) -> Any:
+def read_for_lowering(source: Any, inputs: Names = None, outputs: Names = None) -> Model:
+    """A copy of the model that `source` holds, with what its signatures need and nothing else."""
     from graphopt import sources
 
-    return sources.read(source, inputs=inputs, outputs=outputs).model
+    model = sources.read(source, inputs=inputs, outputs=outputs, saves=False).model
+    PassManager("strip-unused,remove-unused-functions", verify_each=False).run(model)
+    return model
 
 
 def _held() -> Any:

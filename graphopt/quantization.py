@@ -129,9 +129,9 @@ def delegate_of(profile: str) -> Delegate | None:
 
 def tflite_model(source: Any, inputs: Names, outputs: Names) -> tuple[Model, list[str]]:
     """A copy of the model in TFLite's dialect, lowered where it is TensorFlow's; and notes."""
-    from graphopt import sources
+    from graphopt.lowering import read_for_lowering
 
-    model = sources.read(source, inputs=inputs, outputs=outputs).model
+    model = read_for_lowering(source, inputs, outputs)
     if model.format == "tflite":
         return model, []
     from graphopt.backends.base import find_backend

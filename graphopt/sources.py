@@ -34,13 +34,20 @@ class Read(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Collection[str] | None = None) -> Read:
+def read(
+    source: Any,
+    *,
+    inputs: Names = None,
+    outputs: Names = None,
+    tags: Collection[str] | None = None,
+    saves: bool = True,
+) -> Read:
     """Read `source`; where it names no inputs and outputs, or the caller does, find them.
 
-    `tags` choose a MetaGraph of a SavedModel. Raises `MalformedError` for what is no model, `UsageError` for what
-    cannot be a source and for unknown names.
+    `tags` choose a MetaGraph of a SavedModel; without `saves`, what saves its variables is left out, a large part of
+    many. Raises `MalformedError` for what is no model, `UsageError` for what cannot be a source and for unknown names.
     """
-    model = _read(source, tags)
+    model = _read(source, tags, saves)
     if model.signatures and inputs is None and outputs is None:
         return Read(model, ())
     if inputs is None and model.signatures:
@@ -65,11 +72,11 @@ def _named(model: Model, which: str) -> dict[str, str]:
     return {key: tensor_name(value) for key, value in values.items()}
 
 
-def _read(source: Any, tags: Collection[str] | None = None) -> Model:
+def _read(source: Any, tags: Collection[str] | None, saves: bool) -> Model:
     if isinstance(source, Model):
         return source.clone()
     if isinstance(source, (str, os.PathLike)):
-        return read_path(os.fspath(source), tags)
+        return read_path(os.fspath(source), tags, saves)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return read_bytes(bytes(source), "bytes")
     if hasattr(source, "as_graph_def"):
@@ -99,12 +106,15 @@ def read_bytes(data: bytes, name: str) -> Model:
     return graphdef.read_graphdef(data, source=name)
 
 
-def read_path(path: str, tags: Collection[str] | None = None) -> Model:
-    """Read the file or folder at `path`, or standard input for `-`. Raises `MalformedError` or `OSError`."""
+def read_path(path: str, tags: Collection[str] | None = None, saves: bool = True) -> Model:
+    """Read the file or folder at `path`, or standard input for `-`. Raises `MalformedError` or `OSError`.
+
+    `tags` and `saves` are those of `read`.
+    """
     if path == STDIN:
         return read_bytes(sys.stdin.buffer.read(), "standard input")
     if os.path.isdir(path):
-        return _read_folder(path, tags)
+        return _read_folder(path, tags, saves)
     graph = graph_of_checkpoint(path)
     if graph is not None:
         from graphopt.ir.formats.metagraph import load_metagraph
@@ -169,12 +179,12 @@ def unfrozen_variables(model: Model) -> int:
     return len(valued)
 
 
-def _read_folder(path: str, tags: Collection[str] | None) -> Model:
+def _read_folder(path: str, tags: Collection[str] | None, saves: bool) -> Model:
     """The SavedModel in a folder, the graph of its latest checkpoint, or the model lowered to TensorRT."""
     from graphopt.ir.formats.savedmodel import is_savedmodel, read_savedmodel
 
     if is_savedmodel(path):
-        return read_savedmodel(path, tags=tags)
+        return read_savedmodel(path, tags=tags, saves=saves)
     if os.path.isfile(os.path.join(path, MANIFEST)):
         from graphopt.backends.xla.artifact import is_artifact, read_artifact
 
