@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -11,11 +12,13 @@ from graphopt.ir.types import FLOAT32, INT8, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.borders import QUANTIZE, Borders
+from graphopt.passes.quantize.kernels import COMPARISONS
 from graphopt.passes.quantize.parameters import Parameters
-from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, activations, kernel
+from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, Slot, activations, kernel, range_in
 from graphopt.passes.quantize.schemes import Scheme
 from graphopt.passes.quantize.weights import WeightQuantizer, WeightSpec, integer_constant
 
+ENDLESS = 1e7  # a magnitude that stands for infinity
 Specs = Mapping[Node, Mapping[int, WeightSpec]]
 """For each chosen node, how the weights at its inputs are stored."""
 
@@ -29,25 +32,41 @@ class Operands(NamedTuple):
 
 def with_ranges(chosen: Chosen, range_of: RangeOf) -> tuple[dict[Node, Scheme], Scales, dict[Node, str]]:
     """Those of `chosen` all of whose activations have known ranges, their scales, and why the others are left out."""
-    kept = dict(chosen)
-    left: dict[Node, str] = {}
+    range_of = functools.cache(range_of)  # some methods search for a range
+    left = {node: reason for node, scheme in chosen.items() if (reason := _endless(node, scheme, range_of))}
+    kept = {node: scheme for node, scheme in chosen.items() if node not in left}
     while True:
         scales = Scales(kept, range_of)
-        lacking = {node: name for node in kept if (name := _without_range(node, scales))}
+        lacking = {node: reason for node in kept if (reason := _obstacle(node, scales))}
         if not lacking:
             return kept, scales, left
-        for node, name in lacking.items():
-            left[node] = f"no range of '{name}' is known"
+        left.update(lacking)
+        for node in lacking:
             del kept[node]
 
 
-def _without_range(node: Node, scales: Scales) -> str:
+def _endless(node: Node, scheme: Scheme, range_of: RangeOf) -> str:
+    """Why a tensor leaves its other elements no integers: masks hold the likes of -1e9 in place of infinity."""
+    read = (node.input(index) for index in activations(node))
+    for value in (*read, *(value for value in node.outputs if value.dtype is FLOAT32)):
+        found = range_in(Slot(value, scheme), range_of)
+        if found is not None and max(-found.minimum, found.maximum) >= ENDLESS:
+            end = found.maximum if found.maximum >= ENDLESS else found.minimum
+            return f"'{value.name}' holds {end:.3g}, beside which integers cannot tell other numbers apart"
+    return ""
+
+
+def _obstacle(node: Node, scales: Scales) -> str:
+    """Why no integers stand for what `node` reads and yields; empty where they do."""
     for index in activations(node):
-        if scales.wanted(node, index) is None:
-            return node.input(index).name
+        wanted = scales.wanted(node, index)
+        if wanted is None:
+            return f"no range of '{node.input(index).name}' is known"
+        if node.op in COMPARISONS and wanted.dtype is INT8 and wanted.scale[0] >= 1:
+            return f"no kernel compares int8 of scale {wanted.scale[0]:.3g}, only of scales below 1"
     for value in node.outputs:
         if value.dtype is FLOAT32 and scales.stored(value) is None:
-            return value.name
+            return f"no range of '{value.name}' is known"
     return ""
 
 

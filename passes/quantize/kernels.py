@@ -19,9 +19,9 @@ class IntegerKernel(NamedTuple):
 
     `weights` maps an input to the axis of its channels (`PER_TENSOR` for none), `bias` is the input that is added with
     the product of the scales of activation and weights. `same_scale` says that inputs and outputs that hold activations
-    share scale and zero point. `activations` are the inputs that hold activations, None for all inputs of floats, and
-    `passive` operators only move elements. `fixed` maps an element type to what the outputs' integers must stand for.
-    `symmetric` inputs have zero point 0 even where the type is not symmetric.
+    share scale and zero point. `activations` are the inputs that hold activations, None for all inputs of floats.
+    `fixed` maps an element type to what the outputs' integers must stand for. `lacks` says of element types that the
+    kernel takes what is wrong with what it computes.
     """
 
     weights: Mapping[int, int] = {}
@@ -29,7 +29,7 @@ class IntegerKernel(NamedTuple):
     same_scale: bool = False
     activations: tuple[int, ...] | None = None
     fixed: Mapping[DType, Quantization] = {}
-    symmetric: tuple[int, ...] = ()
+    lacks: Mapping[DType, str] = {}
 
 
 def _fixed(scale: float, zero_point: int, wide: float | None) -> Mapping[DType, Quantization]:
@@ -43,6 +43,10 @@ def _named(names: str, kernel: IntegerKernel) -> dict[str, IntegerKernel]:
     return {f"tfl.{name}": kernel for name in names.split()}
 
 
+COMPARISONS = frozenset(
+    f"tfl.{name}" for name in ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
+)
+"""Kernels that compare the integers of int16 as they are, and stop the process on int8 with scales of 1 or more."""
 KERNELS: Mapping[str, IntegerKernel] = {
     **_named("CONV_2D", IntegerKernel(weights={1: 0}, bias=2, activations=(0,))),
     **_named("DEPTHWISE_CONV_2D", IntegerKernel(weights={1: 3}, bias=2, activations=(0,))),
@@ -55,11 +59,13 @@ KERNELS: Mapping[str, IntegerKernel] = {
     **_named("LOG_SOFTMAX", IntegerKernel(fixed=_fixed(16 / 256, 127, None))),
     **_named("L2_NORMALIZATION", IntegerKernel(fixed=_fixed(1 / 128, 0, None))),
     **_named(
-        "ABS ADD DIV ELU EXP GELU HARD_SWISH LEAKY_RELU LOG MEAN MUL NEG POW PRELU RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 "
-        "RSQRT SQRT SQUARED_DIFFERENCE SUB SUM SQUARE EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL NOT_EQUAL ARG_MAX "
-        "ARG_MIN REDUCE_PROD",
+        "ABS ADD DIV ELU EXP GELU HARD_SWISH LEAKY_RELU LOG MEAN MUL POW RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 RSQRT "
+        "SQRT SQUARED_DIFFERENCE SUB SUM SQUARE ARG_MAX ARG_MIN REDUCE_PROD",
         IntegerKernel(),
     ),
+    **dict.fromkeys(COMPARISONS, IntegerKernel()),
+    **_named("PRELU", IntegerKernel(lacks={INT16: "LiteRT's kernel for int16 takes its slopes for int8"})),
+    **_named("NEG", IntegerKernel(same_scale=True, lacks={INT8: "LiteRT's kernel for int8 ignores zero points"})),
     **_named(
         "AVERAGE_POOL_2D BATCH_TO_SPACE_ND BROADCAST_TO CONCATENATION DEPTH_TO_SPACE DYNAMIC_UPDATE_SLICE EXPAND_DIMS "
         "GATHER GATHER_ND MAX_POOL_2D MAXIMUM MINIMUM MIRROR_PAD PACK PAD PADV2 REDUCE_MAX REDUCE_MIN RESHAPE "

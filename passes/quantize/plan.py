@@ -188,6 +188,8 @@ def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
         return Decision("float", f"{node.op_type} has no integer kernel", recipe)
     wide = recipe.mode == "int16x8"
     scheme = INT16_ACTIVATION if wide else SYMMETRIC_INT8 if recipe.symmetric else INT8_ACTIVATION
+    if scheme.dtype in kernel.lacks:
+        return Decision("float", kernel.lacks[scheme.dtype], recipe)
     specs = {}
     for index, axis in kernel.weights.items():
         value = node.inputs[index] if index < node.input_count else None

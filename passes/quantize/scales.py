@@ -10,12 +10,12 @@ import numpy as np
 from graphopt.ir.known import known_array
 from graphopt.ir.types import FLOAT32, Quantization
 from graphopt.ir.value import Node, Value
-from graphopt.passes.quantize.kernels import KERNELS, IntegerKernel
+from graphopt.passes.quantize.kernels import COMPARISONS, KERNELS, IntegerKernel
 from graphopt.passes.quantize.parameters import Parameters, activation_parameters, fixed_parameters
 from graphopt.passes.quantize.ranges import Range
 from graphopt.passes.quantize.schemes import Scheme
 
-OWN_SCALE = 3.0  # times smaller than a concatenation's result: a tensor that others read too keeps its own scale
+OWN_SCALE = 3.0  # times smaller than what it is put beside: a tensor that others read too keeps its own scale
 RangeOf = Callable[[Value, Scheme], Range | None]
 Chosen = Mapping[Node, Scheme]
 """The nodes that compute with integers, and the scheme of their activations."""
@@ -40,7 +40,7 @@ class Scales:
         self._chosen, self._range_of = chosen, range_of
         self._parents: dict[Slot, Slot] = {}
         self._fixed: dict[Slot, Parameters] = {}
-        self._apart: set[tuple[Node, Slot]] = set()  # of concatenations, operands that keep a scale of their own
+        self._apart: set[tuple[Node, Slot]] = set()  # operands that keep a scale of their own
         self._entering: dict[Slot, dict[Slot, None]] = {}  # prescribed slots read by the nodes of a group
         self._groups: dict[Slot, list[Slot]] = {}
         self._parameters: dict[Slot, Parameters | None] = {}
@@ -56,6 +56,8 @@ class Scales:
     def wanted(self, node: Node, index: int) -> Parameters | None:
         """What a chosen node reads at `index`."""
         slot = Slot(node.input(index), self._chosen[node])
+        if node.op in COMPARISONS:
+            return self._compared(node)
         if (node, slot) in self._apart:
             return self.stored(node.output)
         fixed = self._fixed.get(slot)
@@ -65,6 +67,16 @@ class Scales:
             return fixed
         others = [item for item in self._members(node) if item not in self._fixed]
         return self._of(others[0]) if others else fixed
+
+    def _compared(self, node: Node) -> Parameters | None:
+        """One scale for both operands: that of the tensor that is no constant, or one that covers both tensors."""
+        slots = dict.fromkeys(slot for slot in self._members(node) if known_array(slot.value) is None)
+        found = [self._fixed.get(slot) or self._of(slot) for slot in slots]
+        if len(found) < 2 or None in found:
+            return found[0] if len(found) == 1 else None
+        ends = [item for item in found if item is not None]
+        low, high = min(float(item.minimum[0]) for item in ends), max(float(item.maximum[0]) for item in ends)
+        return activation_parameters(low, high, self._chosen[node])
 
     # Groups ---------------------------------------------------------------------------------------------------
 
@@ -78,7 +90,7 @@ class Scales:
             if not kernel(node).same_scale:
                 continue
             members = self._members(node)
-            if node.op == "tfl.CONCATENATION":
+            if len(members) - len(node.outputs) > 1:
                 self._apart.update((node, slot) for slot in members if self._loses(node, slot))
             free = [slot for slot in members if slot not in self._fixed and (node, slot) not in self._apart]
             for slot in free[1:]:
@@ -95,7 +107,7 @@ class Scales:
                         self._entering.setdefault(self._root(free[0]), {})[slot] = None
 
     def _loses(self, node: Node, slot: Slot) -> bool:
-        """An operand of a concatenation that others read too is much smaller than what it is put beside."""
+        """An operand that others read too is much smaller than what it is put beside, as in a concatenation."""
         value, scheme = slot
         if slot in self._fixed or value is node.output or len(value.users) < 2 or known_array(value) is not None:
             return False
@@ -152,11 +164,16 @@ class Scales:
         return self._chosen.get(node) == slot.scheme and kernel(node).same_scale
 
     def _range(self, slot: Slot) -> Range | None:
-        array = known_array(slot.value)
-        if array is None:
-            return self._range_of(slot.value, slot.scheme)
-        finite = array[np.isfinite(array)]
-        return Range(float(finite.min()), float(finite.max())) if finite.size else Range(0.0, 0.0)
+        return range_in(slot, self._range_of)
+
+
+def range_in(slot: Slot, range_of: RangeOf) -> Range | None:
+    """What a tensor takes on, by its own contents where it is a constant; None where that is not known."""
+    array = known_array(slot.value)
+    if array is None:
+        return range_of(slot.value, slot.scheme)
+    finite = array[np.isfinite(array)]
+    return Range(float(finite.min()), float(finite.max())) if finite.size else Range(0.0, 0.0)
 
 
 def kernel(node: Node) -> IntegerKernel:

@@ -39,22 +39,37 @@ class StorageEdits:
                 self._look_up(node, index, made)
                 continue
             node.replace_input(index, made if decision.mode == "dynamic" else self._dequantized(made))
+            if spec.block_size:
+                self._activate_apart(node)
         if decision.mode == "dynamic" and node.op in _FLAGGED:
             node.attrs["asymmetric_quantize_inputs"] = True
 
+    def _activate_apart(self, node: Node) -> None:
+        """LiteRT's kernels for blocks leave out the activation: an operator of its own computes it, under its name."""
+        kind = bytes(node.attrs.get("fused_activation_function", b"NONE")).decode()
+        if kind == "NONE":
+            return
+        node.attrs["fused_activation_function"] = b"NONE"
+        made = self.graph.create_node(
+            f"tfl.{kind}", (node.output,), name=f"{node.name}/{kind}", types=(node.output.type,), before=node._next,
+            origins=node.source_names,
+        )  # fmt: skip
+        self._hand_over(node.output, made)
+
     def _look_up(self, node: Node, index: int, table: Value) -> None:
-        """`node` yields integers of a table; they become floats behind it, under its name."""
+        """`node` yields what is stored in a table; it becomes floats behind it, under its name."""
         node.replace_input(index, table)
         value = node.output
         value.type = TensorType(table.dtype, value.shape, table.type.quantization)
-        outputs = self.graph.outputs
-        floats = self._dequantized(value)
+        self._hand_over(value, self._dequantized(value).node)
+
+    def _hand_over(self, value: Value, node: Node) -> None:
+        """Let `node`, which reads `value`, yield it under its name to whoever else reads it."""
         for reader in value.users:
             for place, read in enumerate(reader.inputs):
-                if read is value and reader is not floats.node:
-                    reader.replace_input(place, floats)
-        if any(item is value for item in outputs):
-            take_place(self.graph, value, floats)
+                if read is value and reader is not node:
+                    reader.replace_input(place, node.output)
+        take_place(self.graph, value, node.output)
 
     def _half(self, node: Node, minimum: int) -> None:
         for index, value in enumerate(node.inputs):
@@ -63,10 +78,14 @@ class StorageEdits:
                 continue
             if held not in self._halves:
                 self._halves[held] = self._as_half(value)
-            node.replace_input(index, self._halves[held])
+            half = self._halves[held]
+            if node.op in TABLES:
+                self._look_up(node, index, half)
+            else:
+                node.replace_input(index, self._dequantized(half))
 
     def _as_half(self, value: Value) -> Value:
-        """Half precision, dequantized; what lies beyond its range becomes its largest number."""
+        """Half precision; what lies beyond its range becomes its largest number."""
         array = known_array(value)
         assert array is not None
         clipped = np.where(np.isfinite(array), np.clip(array, -HALF_LIMIT, HALF_LIMIT), array)
@@ -75,7 +94,7 @@ class StorageEdits:
             TFLITE_CONSTANT, attrs={"value": held}, name=f"{value.node.name}/float16",
             types=(TensorType(FLOAT16, Shape(held.shape)),), before=value.node, origins=value.node.source_names,
         )  # fmt: skip
-        return self._dequantized(constant.output)
+        return constant.output
 
     def _dequantized(self, value: Value) -> Value:
         if value not in self._floats:

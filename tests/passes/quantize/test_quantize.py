@@ -9,6 +9,7 @@ from hypothesis import given
 from tflite_layers import DENSE, FC, build, operators, quantization, run, statistics
 
 from graphopt.ir.errors import UsageError
+from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model, print_model
 from graphopt.ir.types import Quantization
 from graphopt.ir.verifier import verify
@@ -44,7 +45,7 @@ def test_a_channel_of_zeros_never_gives_nan() -> None:
 def test_operators_that_move_elements_share_a_scale_over_all_ranges() -> None:
     body = """
     %a = tfl.ABS(%x) : float32[2, 4]
-    %n = tfl.NEG(%x) : float32[2, 4]
+    %n = tfl.ELU(%x) : float32[2, 4]
     %y = tfl.CONCATENATION(%a, %n) {axis = 0, fused_activation_function = b"NONE"} : float32[4, 4]
     """
     model = build(body)
@@ -57,9 +58,9 @@ def test_operators_that_move_elements_share_a_scale_over_all_ranges() -> None:
 def test_an_operand_that_others_read_keeps_its_scale_beside_much_larger_ones(smaller: float, is_apart: bool) -> None:
     body = """
     %a = tfl.ABS(%x) : float32[2, 4]
-    %n = tfl.NEG(%x) : float32[2, 4]
+    %n = tfl.ELU(%x) : float32[2, 4]
     %c = tfl.CONCATENATION(%a, %n) {axis = 0, fused_activation_function = b"NONE"} : float32[4, 4]
-    %s = tfl.NEG(%a) : float32[2, 4]
+    %s = tfl.ELU(%a) : float32[2, 4]
     %y = tfl.CONCATENATION(%c, %s) {axis = 0, fused_activation_function = b"NONE"} : float32[6, 4]
     """
     model = build(body)
@@ -84,7 +85,7 @@ def test_a_prescribed_scale_is_passed_on_by_what_only_moves_elements() -> None:
 def test_a_prescribed_scale_is_left_behind_by_a_requantization() -> None:
     body = """
     %s = tfl.LOGISTIC(%x) : float32[2, 4]
-    %n = tfl.NEG(%x) : float32[2, 4]
+    %n = tfl.ELU(%x) : float32[2, 4]
     %y = tfl.CONCATENATION(%s, %n) {axis = 0, fused_activation_function = b"NONE"} : float32[4, 4]
     """
     model = build(body)
@@ -172,7 +173,7 @@ def test_small_weights_stay_float() -> None:
 
 
 def test_layers_are_mixed_by_name() -> None:
-    body = "%head = tfl.ABS(%x) : float32[2, 4]\n%y = tfl.NEG(%head) : float32[2, 4]"
+    body = "%head = tfl.ABS(%x) : float32[2, 4]\n%y = tfl.ELU(%head) : float32[2, 4]"
     model = build(body)
     recipe = Recipe((Rule(mode="int8"), Rule(mode="float", layers="^head")))
     plan = run(model, recipe, {"x": (-1, 1), "head": (0, 1), "y": (-1, 0)})
@@ -231,3 +232,83 @@ def test_weights_are_clipped_where_the_recipe_says_so() -> None:
         run(model, Recipe((Rule(mode="weight-only", weight_bits=4, clip_weights=clip),)))
         scales.append(np.array(quantization(model, "w/int4").scale))
     assert (scales[1] < scales[0]).all()
+
+
+def compared(op: str, other: str, ends: dict[str, tuple[float, float]], mode: str) -> tuple[Model, dict[str, str]]:
+    model = build(
+        f"{other}\n%y = tfl.{op}(%x, %b) : bool[2, 4]", inputs=f"%x: float32[2, 4]{', %b: float32[2, 4]' * (not other)}"
+    )
+    plan = run(model, Recipe((Rule(mode=mode),)), ends)  # type: ignore[arg-type]
+    return model, next(iter(plan.rows()))
+
+
+@pytest.mark.parametrize("mode", ["int8", "int16x8"])
+@pytest.mark.parametrize("op", ["GREATER", "LESS_EQUAL", "EQUAL"])
+def test_operands_of_a_comparison_share_a_scale(op: str, mode: str) -> None:
+    """LiteRT compares the integers of int16 as they are."""
+    model, row = compared(op, "", {"x": (-1, 1), "b": (-50, 50)}, mode)
+    assert row["compute"] == mode.removesuffix("x8")
+    first, second = (value.type.quantization for value in model.graph.node("y").inputs if value is not None)
+    assert first == second
+    x = np.array([[1, -1, 0.5, 0], [1, 1, -1, 0]], np.float32)
+    b = np.array([[50, -50, -30, 40], [-2, 2, 2, -2]], np.float32)
+    wanted = {"GREATER": x > b, "LESS_EQUAL": x <= b, "EQUAL": x == b}[op]
+    assert (LiteRTRuntime().run(model, {"x": x, "b": b})["y"] == wanted).all()
+
+
+@pytest.mark.parametrize("limit", [-40.0, 0.0, 0.25, 40.0])
+@pytest.mark.parametrize("mode", ["int8", "int16x8"])
+def test_a_constant_is_compared_in_the_scale_of_the_tensor(limit: float, mode: str) -> None:
+    model, row = compared(
+        "GREATER", f"%b = tfl.CONSTANT() {{value = float32[] {limit}}} : float32[]", {"x": (-1, 1)}, mode
+    )
+    assert row["compute"] == mode.removesuffix("x8")
+    x = np.array([[0.9, -0.9, 0.5, 0.1], [0.3, 0.2, -0.1, 0]], np.float32)
+    assert (LiteRTRuntime().run(model, {"x": x})["y"] == (x > limit)).all()
+
+
+def test_int8_of_large_scales_is_not_compared() -> None:
+    """LiteRT stops the process."""
+    _, row = compared("GREATER", "", {"x": (0, 255), "b": (0, 1)}, "int8")
+    assert row["reason"] == "no kernel compares int8 of scale 1, only of scales below 1"
+
+
+@pytest.mark.parametrize(("op", "mode"), [("NEG", "int8"), ("PRELU", "int16x8")])
+def test_what_a_kernel_computes_wrongly_stays_float(op: str, mode: str) -> None:
+    slopes = "%a = tfl.CONSTANT() {value = float32[4] [0.5, 1.0, 2.0, -1.0]} : float32[4]\n"
+    model = build(f"{slopes}%y = tfl.{op}(%x{', %a' * (op == 'PRELU')}) : float32[2, 4]")
+    plan = run(model, Recipe((Rule(mode=mode),)), {"x": (-1, 2), "y": (-2, 2)})  # type: ignore[arg-type]
+    assert next(iter(plan.rows()))["reason"].startswith("LiteRT's kernel for int")
+
+
+def test_a_negation_in_int16_keeps_its_scale() -> None:
+    model = build("%y = tfl.NEG(%x) : float32[2, 4]")
+    run(model, "int16x8", {"x": (-1, 3), "y": (-2, 1)})
+    assert quantization(model, "x/int16") == quantization(model, "y/int16")
+
+
+def test_what_stands_for_infinity_stays_float_and_spoils_no_scale() -> None:
+    body = """
+    %m = tfl.CONSTANT() {value = bool[4] [true, false, true, true]} : bool[4]
+    %low = tfl.CONSTANT() {value = float32[] -1000000000.0} : float32[]
+    %a = tfl.ABS(%x) : float32[2, 4]
+    %s = tfl.SELECT_V2(%m, %a, %low) : float32[2, 4]
+    %y = tfl.RELU(%s) : float32[2, 4]
+    """
+    model = build(body)
+    plan = run(model, ranges={"x": (-1, 1), "a": (0, 1), "s": (-1e9, 1), "y": (0, 1)})
+    rows = {row["node"]: row for row in plan.rows()}
+    assert [rows[name]["compute"] for name in ("a", "s", "y")] == ["int8", "float32", "float32"]
+    assert rows["s"]["reason"] == "'low' holds -1e+09, beside which integers cannot tell other numbers apart"
+    assert quantization(model, "a").scale[0] == pytest.approx(1 / 255)
+
+
+def test_an_operand_of_a_selection_that_others_read_keeps_its_scale() -> None:
+    body = """
+    %z = tfl.CONSTANT() {value = float32[] 0.0} : float32[]
+    %m = tfl.GREATER(%x, %z) : bool[2, 4]
+    %y = tfl.SELECT_V2(%m, %x, %b) : float32[2, 4]
+    """
+    model = build(body, inputs="%x: float32[2, 4], %b: float32[2, 4]")
+    run(model, ranges={"x": (-1, 1), "b": (-50, 50), "y": (-50, 50)})
+    assert quantization(model, "x/int8").scale[0] == pytest.approx(2 / 255, rel=1e-3)

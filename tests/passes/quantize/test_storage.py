@@ -131,3 +131,31 @@ def test_weights_shared_by_functions_are_quantized_once(is_read: bool) -> None:
     assert len(held) == 2
     assert held[0] is held[1]
     assert len(tflite_bytes(model)) < len(tflite_bytes(shared())) - MATRIX.size * 2
+
+
+@pytest.mark.parametrize("kind", ["RELU", "RELU6", "RELU_N1_TO_1"])
+@pytest.mark.parametrize("tail", ["", "%z = tfl.ABS(%y) : float32[2, 8]"])
+def test_blocks_leave_the_activation_to_an_operator_of_its_own(kind: str, tail: str) -> None:
+    """LiteRT's kernels for blocks do not compute it."""
+    body = LAYER.replace('b"NONE"', f'b"{kind}"') + tail
+    right, model = (build(body, "%z" if tail else "%y", inputs="%x: float32[2, 64]") for _ in range(2))
+    run(model, Recipe((Rule(mode="weight-only", weight_bits=4, granularity="block", block_size=32),)))
+    assert model.graph.node("y").op_type == kind
+    assert model.graph.node("y").input(0).node.attrs["fused_activation_function"] == b"NONE"
+    x = RNG.normal(size=(2, 64)).astype(np.float32) / 4
+    wanted, got = (LiteRTRuntime().run(item, {"x": x})["z" if tail else "y"] for item in (right, model))
+    assert 10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()) > 10
+
+
+def test_a_table_in_half_precision_is_looked_up_as_it_is() -> None:
+    body = """
+    %w = tfl.CONSTANT() {value = float32[3, 2] [[0.1, 1.0], [2.0, 3.0], [70000.0, 5.0]]} : float32[3, 2]
+    %y = tfl.GATHER(%w, %x) {axis = 0, batch_dims = 0} : float32[2, 2]
+    """
+    model = build(body, inputs="%x: int32[2]")
+    plan = run(model, "float16")
+    assert [row["storage"] for row in plan.rows()] == ["float16"]
+    assert operators(model) == {"GATHER": 1, "DEQUANTIZE": 1}
+    assert str(model.graph.node("y/float16").output.type) == "float16[2, 2]"
+    got = LiteRTRuntime().run(model, {"x": np.array([2, 0], np.int32)})["y"]
+    assert got.tolist() == [[65504.0, 5.0], [float(np.float16(0.1)), 1.0]]
