@@ -158,7 +158,7 @@ class Folding:
             return []
         if any(dereferenced(value.dtype) is not value.dtype for value in node.outputs):
             return []  # no constant is a reference
-        if not any(value.use_count or (value.is_output and len(node.outputs) == 1) for value in node.outputs):
+        if not any(value.use_count or _may_become(value) for value in node.outputs):
             return []
         try:
             results = self._results(node, operator)
@@ -287,19 +287,32 @@ class Folding:
         remove_dead(self.graph, producers)
 
     def _replace_outputs(self, node: Node, results: Sequence[Tensor], anchors: Sequence[Node]) -> None:
-        added = []
+        added, first, name = [], node.outputs[0], node.name
         for value, result in zip(node.outputs, results, strict=True):
-            if not value.use_count:
+            if not value.use_count and not (value is first and _may_become(value)):
                 continue
-            held = hold(self.graph, result, name=f"{node.name}/{value.index}", before=node, origins=node.source_names)
+            held = hold(self.graph, result, name=f"{name}/{value.index}", before=node, origins=node.source_names)
             held.node.device = node.device
             for control in (*node.control_inputs, *anchors):
                 held.node.add_control_input(control)
             value.replace_all_uses_with(held)
             added.append(held.node)
+        becomes = added[0] if _may_become(first) else None
+        if becomes is not None:
+            self.graph.outputs = [becomes.output if value is first else value for value in self.graph.outputs]
         self.context.rewrote(self.options.name, removed=(node,), added=tuple(added))
         if not node.has_uses:
             self.graph.remove(node)
+            if becomes is not None:
+                self.graph.rename(becomes, name)
+
+
+def _may_become(value: Value) -> bool:
+    """An output of the graph that a constant can take the place of: one that has the name of its node, which goes."""
+    node = value.node
+    if not value.is_output or value.index or any(other.is_output for other in node.outputs[1:]):
+        return False
+    return len(node.outputs) == 1 or not (node.control_users or (node.graph is not None and node in node.graph.targets))
 
 
 def string_bytes(node: Node, operands: Sequence[Tensor]) -> int:

@@ -84,6 +84,7 @@ class TFLiteBackend:
         hold_contents(part)
         drop_idle_targets(part)
         order_effects(part)
+        guard_outputs(part)
         prepare = PREPARE.replace(UNORDER, "") if has_state(part) else PREPARE
         _run(prepare, part, report, rounds=ROUNDS)
         if options.unroll:  # by now lists are tensors, whose sizes follow from what loops are given

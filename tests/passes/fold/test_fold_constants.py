@@ -83,6 +83,13 @@ def test_nodes_of_several_outputs() -> None:
     assert run_pass(model, NAME).rules == {}
 
 
+def test_the_first_of_several_outputs_keeps_its_name() -> None:
+    head = "%axis = tf.Const() {value = int32[] 0}\n%c = tf.Const() {value = float32[2] [5.0, 7.0]}\n"
+    before = head + "%s = tf.Split(%axis, %c) {num_split = 2}\n%y = tf.Mul(%x, %s:1)"
+    after = const("s", "float32[1] [5.0]") + const("s/1", "float32[1] [7.0]") + "%y = tf.Mul(%x, %s/1)"
+    check_pass(NAME, graph(before, "%y, %s"), graph(after, "%y, %s"), allow_flat=True)
+
+
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
