@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import pytest
 from graphopt.compat.graph_transforms import TransformGraph
 from graphopt.ir.formats.protos.graph_pb2 import GraphDef
 
+sys.path.append(str(pathlib.Path(__file__).parent.resolve()))
 _NODE = re.compile(r"(?P<name>[^=]+)=(?P<op>\w+)(\((?P<inputs>.*)\))?\Z")
 
 

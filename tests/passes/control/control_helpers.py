@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from graphopt.ir.graph import Graph
 from graphopt.ir.known import hold
 from graphopt.ir.model import Model
+from graphopt.ir.text import parse_model
 from graphopt.ir.verifier import verify
 from graphopt.passes import run_pass
 from graphopt.passes.report import PassReport
@@ -15,6 +17,7 @@ from graphopt.testing.call_blocks import branch, call, loop
 from graphopt.testing.random_models import build_model
 
 CONTROL = (branch, loop, call)
+RUNTIMES = ["reference", pytest.param("tensorflow", marks=pytest.mark.tensorflow)]
 
 
 def refusals(report: PassReport) -> str:
@@ -51,4 +54,30 @@ def check_on(model: Model, spec: str, *, runtime: str = "reference", exactness: 
     return after, report.rewrites
 
 
-__all__ = ["CONTROL", "build_model", "check_on", "fix_conditions", "random_model", "refusals", "run_pass"]
+def arrays_left(model: Model) -> list[str]:
+    return [node.op for graph in model.graphs for node in graph if "TensorArray" in node.op]
+
+
+def without_arrays(text: str, runtime: str = "reference", **feeds: np.ndarray) -> Model:
+    """The model of `text` with plain tensors for all its tensor arrays, checked on `feeds`."""
+    source = parse_model(text)
+    model = source.clone()
+    assert run_pass(model, "plain-tensor-arrays").rewrites
+    verify(model)
+    assert not arrays_left(model)
+    assert_equivalent(source, model, feeds, runtime=runtime, allow_flat=True)
+    return model
+
+
+__all__ = [
+    "CONTROL",
+    "RUNTIMES",
+    "arrays_left",
+    "build_model",
+    "check_on",
+    "fix_conditions",
+    "random_model",
+    "refusals",
+    "run_pass",
+    "without_arrays",
+]
