@@ -14,7 +14,6 @@ from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import MODES, PRESETS, Recipe, load_recipe, preset
 from graphopt.passes.quantize.statistics import Statistics
-from graphopt.passes.quantize.trained import has_trained_ranges
 
 if TYPE_CHECKING:
     from graphopt.samples import Samples
@@ -68,7 +67,7 @@ def quantize(
         raise UsageError(f"there is no effort '{printable(effort)}'; there are {', '.join(EFFORTS)}")
     model, notes = tflite_model(source, inputs, outputs)
     if data is None or calibration is not None or not chosen.needs_statistics:
-        result = Quantized(model, Plan(), _statistics(model, chosen, calibration), notes)
+        result = Quantized(model, Plan(), _statistics(calibration), notes)
         result.plan = quantize_model(model, chosen, result.statistics, supports, delegate=delegate)
     else:
         from graphopt.tuning.flow import prepare
@@ -153,14 +152,12 @@ def refuse_floats(plan: Plan, target: str) -> None:
         raise UnloweredError(target, findings)
 
 
-def _statistics(model: Model, recipe: Recipe, calibration: Any) -> Statistics | None:
-    """Statistics without samples: those given, or none where nothing needs any."""
+def _statistics(calibration: Any) -> Statistics | None:
+    """Statistics without samples: those given, if any."""
     if isinstance(calibration, Statistics):
         return calibration
     if calibration is not None:
         from graphopt.passes.quantize.statistics_file import load_statistics
 
         return load_statistics(calibration)
-    if not recipe.needs_statistics or any(map(has_trained_ranges, model.graphs)):
-        return None
-    raise UsageError("the recipe quantizes activations ahead of time: give data, or statistics (calibrate)")
+    return None

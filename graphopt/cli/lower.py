@@ -72,6 +72,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     console.result_to_stderr = options.output == "-"
     is_folder = options.target == TARGET
+    quantizes = _asks_for_integers(options)
     chosen = backend_options(options)
     if is_folder:
         check_folder(options.output, options.force, "TensorRT")
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     lowered = lower(options.model, options.target, inputs=options.inputs, outputs=options.outputs, **given)
     if is_folder:
         return write_folder(lowered, options, console, started)
-    if _asks_for_integers(options):
+    if quantizes:
         _quantize(lowered, options)
     if options.metadata or options.labels:
         _describe(lowered.model, options)
@@ -112,7 +113,7 @@ def _asks_for_integers(options: argparse.Namespace) -> bool:
             raise UsageError(f"--quantize is for tflite, not for {options.target}")
         return True
     for name in ("calibration", "data", "input_type", "output_type"):
-        if getattr(options, name):
+        if getattr(options, name) and (name, options.target) != ("data", TARGET):
             raise UsageError(f"--{name.replace('_', '-')} goes with --quantize or --recipe")
     return False
 

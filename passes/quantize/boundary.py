@@ -1,4 +1,7 @@
-"""Types at a model's borders: callers feed and fetch integers instead of floats, where the border is quantized."""
+"""Types at a model's borders: callers feed and fetch integers instead of floats.
+
+Where the border computes with integers these are the border's own; elsewhere a conversion stands there.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,47 @@ from graphopt.ir.model import Model
 from graphopt.ir.types import FLOAT32, INT8, UINT8, DType, Quantization, TensorType, dtype_named
 from graphopt.ir.value import Value
 from graphopt.passes.quantize.borders import DEQUANTIZE, QUANTIZE
+from graphopt.passes.quantize.integers import take_place
+from graphopt.passes.quantize.kernels import KERNELS
+from graphopt.passes.quantize.parameters import activation_parameters
 from graphopt.passes.quantize.recipe import Recipe
+from graphopt.passes.quantize.scales import RangeOf
+from graphopt.passes.quantize.schemes import INT8_ACTIVATION, INT16_ACTIVATION, UINT8_ACTIVATION, Scheme
 
+SCHEMES: Mapping[DType, Scheme] = {item.dtype: item for item in (INT8_ACTIVATION, UINT8_ACTIVATION, INT16_ACTIVATION)}
 _OFFSET: Mapping[tuple[DType, DType], int] = {(INT8, UINT8): 128, (UINT8, INT8): -128}
 
 
-def set_boundary(model: Model, recipe: Recipe) -> list[str]:
-    """Give inputs and outputs of every signature's graph the types that the recipe wants; notes on those that stay."""
+def set_boundary(model: Model, recipe: Recipe, range_of: RangeOf) -> list[str]:
+    """Give inputs and outputs of every signature's graph the types that the recipe wants; notes on those that stay.
+
+    `range_of` says what a tensor takes on, where it is known.
+    """
     graphs = dict.fromkeys((model.graph, *(signature.graph for signature in model.signatures.values())))
     notes: list[str] = []
     for graph in graphs:
-        if recipe.input_type != "float32":
-            for value in graph.inputs:
-                if value.dtype is FLOAT32 and not _set_input(graph, value, dtype_named(recipe.input_type)):
-                    notes.append(f"input '{value.name}' stays float32: what reads it computes in floats")
-        if recipe.output_type != "float32":
-            for value in graph.outputs:
-                if value.dtype is FLOAT32 and not _set_output(graph, value, dtype_named(recipe.output_type)):
-                    notes.append(f"output '{value.name}' stays float32: it is computed in floats")
+        for kind, type, values in (
+            ("input", recipe.input_type, graph.inputs),
+            ("output", recipe.output_type, graph.outputs),
+        ):
+            scheme = SCHEMES.get(dtype_named(type))
+            for value in dict.fromkeys(values) if scheme is not None else ():
+                given, name = value.dtype.name, value.name
+                if reason := _change(kind, graph, value, scheme, range_of):
+                    notes.append(f"{kind} '{name}' stays {given}: {reason}")
     return notes
+
+
+def _change(kind: str, graph: Graph, value: Value, scheme: Scheme, range_of: RangeOf) -> str:
+    """Give an input or output another type. Returns why not, and nothing where that is done or no question."""
+    if value.dtype is not FLOAT32:
+        return "" if value.type.quantization is None or value.dtype is scheme.dtype else "it is quantized already"
+    if value.is_input and value.is_output:
+        return "it is an input and an output"
+    change, convert = (_set_input, _convert_input) if kind == "input" else (_set_output, _convert_output)
+    if change(graph, value, scheme.dtype) or convert(graph, value, scheme, range_of):
+        return ""
+    return "no range of it is known"
 
 
 def _converted(quantization: Quantization, given: DType, wanted: DType) -> Quantization | None:
@@ -42,7 +67,7 @@ def _converted(quantization: Quantization, given: DType, wanted: DType) -> Quant
 
 def _set_input(graph: Graph, value: Value, wanted: DType) -> bool:
     readers = [node for node in value.users if node.op == QUANTIZE]
-    if not readers or len(readers) != len(value.users) or value.is_output:
+    if not readers or len(readers) != len(value.users):
         return False
     first = readers[0].output.type
     quantization = None if first.quantization is None else _converted(first.quantization, first.dtype, wanted)
@@ -59,7 +84,7 @@ def _set_input(graph: Graph, value: Value, wanted: DType) -> bool:
 
 def _set_output(graph: Graph, value: Value, wanted: DType) -> bool:
     node = value.node
-    if node.op != DEQUANTIZE or value.is_input:
+    if node.op != DEQUANTIZE:
         return False
     integers = node.input(0)
     given = integers.type.quantization
@@ -82,3 +107,49 @@ def _set_output(graph: Graph, value: Value, wanted: DType) -> bool:
     if len(integers.node.outputs) == 1 and not integers.is_input:
         graph.rename(integers.node, name)
     return True
+
+
+# Borders in floats --------------------------------------------------------------------------------------------
+
+
+def _convert_input(graph: Graph, value: Value, scheme: Scheme, range_of: RangeOf) -> bool:
+    """Let what is fed be integers, which are dequantized before anything reads them."""
+    found = range_of(value, scheme)
+    if found is None:
+        return False
+    quantization = activation_parameters(*found, scheme).quantization
+    node = graph.create_node(
+        DEQUANTIZE, (value,), name=f"{value.node.name}/float32", types=(value.type,), before=value.node._next,
+        origins=value.node.source_names,
+    )  # fmt: skip
+    for reader in value.users:
+        for place, read in enumerate(reader.inputs):
+            if read is value and reader is not node:
+                reader.replace_input(place, node.output)
+    value.type = TensorType(scheme.dtype, value.shape, quantization)
+    return True
+
+
+def _convert_output(graph: Graph, value: Value, scheme: Scheme, range_of: RangeOf) -> bool:
+    """Let what is fetched be integers, quantized last."""
+    quantization = _yielded(value, scheme, range_of)
+    if quantization is None:
+        return False
+    node = graph.create_node(
+        QUANTIZE, (value,), name=f"{value.node.name}/{scheme.dtype.name}", before=value.node._next,
+        types=(TensorType(scheme.dtype, value.shape, quantization),), origins=value.node.source_names,
+    )  # fmt: skip
+    take_place(graph, value, node.output)
+    return True
+
+
+def _yielded(value: Value, scheme: Scheme, range_of: RangeOf) -> Quantization | None:
+    """What integers stand for at an output: what kernels prescribe, as for probabilities, or what the range gives."""
+    kernel = KERNELS.get(value.node.op)
+    prescribed = {} if kernel is None else kernel.fixed
+    if scheme.dtype in prescribed:
+        return prescribed[scheme.dtype]
+    if INT8 in prescribed and scheme.dtype is UINT8:
+        return _converted(prescribed[INT8], INT8, UINT8)
+    found = range_of(value, scheme)
+    return None if found is None else activation_parameters(*found, scheme).quantization

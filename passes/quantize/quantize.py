@@ -35,18 +35,20 @@ def quantize_model(
     magnitudes: Mapping[Node, np.ndarray[Any, Any]] | None = None,
     delegate: Delegate | None = None,
     rounding: Rounding = quantize,
+    plan: Plan | None = None,
 ) -> Plan:
     """Quantize `model`, of TFLite's dialect, in place; returns the plan as it was carried out.
 
     `magnitudes` are limits to clip weights at, by constant, as `weight_parameters` takes them. `delegate` is what the
-    target computes most with, as `make_plan` takes it, and `rounding` what makes weights integers.
+    target computes most with, as `make_plan` takes it, and `rounding` what makes weights integers. `plan` is what
+    `make_plan` says of these, where it was asked before.
 
     Raises `UsageError` where the recipe quantizes activations, there are no statistics, and training chose no ranges.
     """
     trained = _trained(model, recipe)
-    if recipe.needs_statistics and statistics is None and not trained:
+    plan = make_plan(model, recipe, supports, delegate) if plan is None else plan
+    if statistics is None and not trained and any(item.activation for item in plan.decisions.values()):
         raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
-    plan = make_plan(model, recipe, supports, delegate)
     ranges = _Ranges(plan, statistics, trained)
     tensors: dict[Any, Tensor] = {}
     for graph in model.graphs:
@@ -67,7 +69,7 @@ def quantize_model(
                 storage.apply(node, decision)
         merge_requantizations(graph)
         remove_dead(graph, [node for node in graph if not node.has_uses])
-    plan.notes += set_boundary(model, recipe)
+    plan.notes += set_boundary(model, recipe, ranges)
     return plan
 
 

@@ -102,6 +102,7 @@ def test_json_says_what_was_written(folder: pathlib.Path, capsys: Any) -> None:
         (["quantize", "model.tflite", "-o", "o.tflite", "--data", "data.npz", "--profile", "integer"], 4, "SIN"),
         (["lower", "model.pb", "--to", "tflite", "-o", "o.tflite", "--data", "data.npz"], 2, "goes with --quantize"),
         (["lower", "model.pb", "--to", "onnx", "-o", "o.onnx", "--quantize", "dynamic"], 2, "is for tflite"),
+        (["lower", "model.pb", "--to", "tensorrt", "-o", "o", "--quantize", "int8"], 2, "is for tflite"),
     ],
 )  # fmt: skip
 def test_what_is_refused(folder: pathlib.Path, arguments: list[str], status: int, said: str, capsys: Any) -> None:

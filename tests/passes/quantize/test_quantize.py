@@ -142,11 +142,11 @@ def test_types_at_both_ends(types: tuple[str, str]) -> None:
     assert zero.zero_point == ((-1,) if types[0] == "int8" else (127,))
 
 
-def test_an_end_in_floats_stays_one_and_is_noted() -> None:
+def test_an_end_of_no_known_range_stays_float_and_is_noted() -> None:
     model = build("%y = tfl.SIN(%x) : float32[2, 4]")
-    plan = run(model, Recipe((Rule(mode="int8"),), "int8", "int8"), {"x": (-1, 1), "y": (-1, 1)})
-    assert [note.partition(":")[0] for note in plan.notes] == [
-        "input 'x' stays float32", "output 'y' stays float32",
+    plan = run(model, Recipe((Rule(mode="float16"),), "int8", "int8"))
+    assert plan.notes == [
+        "input 'x' stays float32: no range of it is known", "output 'y' stays float32: no range of it is known",
     ]  # fmt: skip
 
 
@@ -312,3 +312,45 @@ def test_an_operand_of_a_selection_that_others_read_keeps_its_scale() -> None:
     model = build(body, inputs="%x: float32[2, 4], %b: float32[2, 4]")
     run(model, ranges={"x": (-1, 1), "b": (-50, 50), "y": (-50, 50)})
     assert quantization(model, "x/int8").scale[0] == pytest.approx(2 / 255, rel=1e-3)
+
+
+@pytest.mark.parametrize("type", ["int8", "uint8", "int16"])
+def test_ends_in_floats_are_converted_where_their_ranges_are_known(type: str) -> None:
+    model = build("%y = tfl.SIN(%x) : float32[2, 4]")
+    plan = run(model, Recipe((Rule(mode="int8"),), type, type), {"x": (-2, 2), "y": (-1, 1)})  # type: ignore[arg-type]
+    assert plan.notes == []
+    assert operators(model) == {"DEQUANTIZE": 1, "SIN": 1, "QUANTIZE": 1}
+    assert [value.name for value in (*model.graph.inputs, *model.graph.outputs)] == ["x", "y"]
+    assert {value.dtype.name for value in (*model.graph.inputs, *model.graph.outputs)} == {type}
+    given, yielded = (model.graph.node(name).output.type.quantization for name in "xy")
+    assert given is not None
+    assert yielded is not None
+    codes = np.round(np.array([[1, -2, 0.5, 0]] * 2) / given.scale[0] + given.zero_point[0])
+    got = LiteRTRuntime().run(model, {"x": codes.astype(type)})["y"]
+    found = (got.astype(np.float32) - yielded.zero_point[0]) * yielded.scale[0]
+    assert np.abs(found - np.sin([1, -2, 0.5, 0])).max() < 0.02
+
+
+@pytest.mark.parametrize(("type", "scale", "zero_point"), [("int8", 1 / 256, -128), ("uint8", 1 / 256, 0)])
+def test_probabilities_computed_in_floats_are_fetched_as_kernels_would_yield_them(
+    type: str, scale: float, zero_point: int
+) -> None:
+    model = build("%y = tfl.SOFTMAX(%x) {beta = 1.0} : float32[2, 4]")
+    recipe = Recipe((Rule(mode="float"),), "float32", type)  # type: ignore[arg-type]
+    run(model, recipe, {"x": (-2, 2), "y": (0.1, 0.6)})
+    assert model.graph.outputs[0].type.quantization == Quantization((scale,), (zero_point,))
+
+
+def test_ends_that_are_quantized_already_stay_and_that_is_noted() -> None:
+    model = build(DENSE)
+    run(model, Recipe((Rule(mode="int8"),), "uint8", "uint8"), {"x": (-1, 1), "y": (-4, 4)})
+    text = print_model(model)
+    plan = run(model, Recipe((Rule(mode="int8"),), "int8", "uint8"))
+    assert plan.notes == ["input 'x' stays uint8: it is quantized already"]
+    assert print_model(model) == text
+
+
+def test_an_input_that_is_an_output_stays_float() -> None:
+    model = build("%y = tfl.ABS(%x) : float32[2, 4]", "%y, %x")
+    plan = run(model, Recipe((Rule(mode="int8"),), "int8", "int8"), {"x": (-1, 1), "y": (0, 1)})
+    assert [note.partition(":")[0] for note in plan.notes] == ["input 'x' stays float32", "output 'x' stays float32"]
