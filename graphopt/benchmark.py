@@ -78,7 +78,7 @@ def bench(
     for timing in timings:
         started = time.perf_counter()
         try:
-            calls[timing.runtime] = call = _prepared(timing, model, chosen, feeds, options or {})
+            calls[timing.runtime] = call = prepared_call(timing, model, chosen, feeds, options or {})
             for _ in range(warm_up):
                 call()
         except Error as error:
@@ -119,7 +119,8 @@ def _notes(timings: Sequence[Timing]) -> list[str]:
 # One runtime each ---------------------------------------------------------------------------------------------
 
 
-def _prepared(timing: Timing, model: Model, signature: str, feeds: Feeds, options: Mapping[str, Any]) -> Call:
+def prepared_call(timing: Timing, model: Model, signature: str, feeds: Feeds, options: Mapping[str, Any]) -> Call:
+    """What runs `model` once more on `feeds` in the runtime that `timing` names, and waits for the outputs."""
     name = timing.runtime
     if name == "xla":
         return _xla(timing, model, signature, feeds, options)
