@@ -22,6 +22,7 @@ from graphopt.passes.removal import is_removable
 from graphopt.passes.replacement import replace_target
 
 CALLS = frozenset({"tf.PartitionedCall", "tf.StatefulPartitionedCall"})
+GRADIENT = "tf.SymbolicGradient"
 GROWTH_FACTOR, GROWTH_NODES = 4, 1 << 14  # inlining may multiply the model's nodes by this, and add that many
 KEPT_APART = ("_noinline", "_XlaMustCompile")  # function attributes that ask not to be inlined
 
@@ -42,7 +43,8 @@ class InlineFunctions(Pass):
 
     Nodes of a body are named after the call and their own name, and keep both as origins. What called functions do
     for effect still happens, before anything that depends on the call. `levels` bounds how deep calls within bodies
-    are followed; `always` inlines also functions that are marked to be kept apart.
+    are followed; `always` inlines also functions that are marked to be kept apart. The gradient of a function for which
+    the library names one is a call of that.
 
     Refuses functions marked `_noinline` or for XLA alone, calls whose arguments do not fit the function, calls whose
     output is an input of the graph, calls in a v1 branch to which constants could not be tied, and growth beyond four
@@ -107,7 +109,7 @@ class InlineFunctions(Pass):
 
 def is_call(node: Node, model: Model) -> bool:
     """`node` does nothing but call a function of the library."""
-    return node.op in CALLS or node.op_type in model.functions
+    return node.op in CALLS or node.op_type in model.functions or _gradient(node, model) is not None
 
 
 def callee(call: Node, model: Model) -> tuple[Function | None, Mapping[str, Any]]:
@@ -117,7 +119,15 @@ def callee(call: Node, model: Model) -> tuple[Function | None, Mapping[str, Any]
         if not isinstance(reference, FunctionRef):
             return None, {}
         return model.functions.get(reference.name), reference.attrs
-    return model.functions.get(call.op_type), call.attrs
+    gradient = _gradient(call, model)
+    return (gradient, {}) if gradient is not None else (model.functions.get(call.op_type), call.attrs)
+
+
+def _gradient(node: Node, model: Model) -> Function | None:
+    """The function that computes the gradient that `node` asks for, if the library names one."""
+    reference = node.attrs.get("f") if node.op == GRADIENT else None
+    function = model.functions.get(reference.name) if isinstance(reference, FunctionRef) else None
+    return model.functions.get(function.gradient) if function is not None and function.gradient is not None else None
 
 
 def inline_call(graph: Graph, call: Node, function: Function, attrs: Mapping[str, Any]) -> list[Node]:

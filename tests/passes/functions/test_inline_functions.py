@@ -69,6 +69,16 @@ def test_a_function_may_be_the_operator_itself() -> None:
     check_pass(NAME, before, model("%c/m = tf.Neg(%x)\n%c/r = tf.Relu(%c/m)\n%y = tf.Abs(%c/r)", F), runtime=None)
 
 
+def test_a_gradient_that_the_library_names_is_a_call_of_it() -> None:
+    f = F.replace("-> (r = %r) {", "-> (r = %r) gradient(@g) {")
+    g = "function @g(a = %a: float32[2], d = %d: float32[2]) -> (p = %p) { %p = tf.Mul(%a, %d) }"
+    head = "%z = tf.Tanh(%x)\n%c = tf.SymbolicGradient(%x, %z) {Tin = [float32, float32], Tout = [float32], f = @f}\n"
+    after = "%z = tf.Tanh(%x)\n%c/p = tf.Mul(%x, %z)\n%y = tf.Abs(%c/p)"
+    check_pass(NAME, model(f"{head}%y = tf.Abs(%c)", f, g), model(after, f, g), runtime=None)
+    unnamed = parse_model(model(f"{head}%y = tf.Abs(%c)", F))
+    assert run_pass(unnamed, NAME).rules == {}
+
+
 def test_generic_bodies_take_their_attributes_from_the_call() -> None:
     g = "function @g(a = %a: unknown[*]) -> (r = %r) {\n%a = tf._Arg() {T = $T, index = 0}\n%r = tf.Neg(%a) {T = $T}\n}"
     source = parse_model(model(f"%c = {CALL.replace('@f', '@g{T = float32}')}\n%y = tf.Abs(%c)", g))
