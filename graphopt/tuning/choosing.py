@@ -1,16 +1,16 @@
 """Choosing how to quantize by measuring: a few ways that have proved good are tried, and the best is taken.
 
 No single method of choosing ranges, scaling channels or correcting biases is the best for every model; which is, can be
-measured in a fraction of a second each. What ranges of one half of the samples do to the other half counts as much as
-what all do to all, since ranges that fit the samples too well clip others. Then, with effort `high`, ranges are chosen
-anew for one part of the model after another. The order of trials is fixed, so the same model and samples give the same
-result.
+measured in a fraction of a second each. Ranges that fit the samples too well clip others: a way is tried with ranges
+from every other sample, and measured on all. Then, with effort `high`, ranges are chosen anew for one part of the model
+after another. Last, biases of the outputs are corrected by the error that was measured. The order of trials is fixed,
+so the same model and samples give the same result.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,15 +19,13 @@ import numpy as np
 
 from graphopt.ir.model import Model
 from graphopt.ir.value import Value
-from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.channels import LAYERS, layer_weights
-from graphopt.passes.quantize.correction import correct_biases, restore_bias
+from graphopt.passes.quantize.correction import correct_biases, correct_output, restore_bias
 from graphopt.passes.quantize.delegates import Delegate
 from graphopt.passes.quantize.equalization import equalize
 from graphopt.passes.quantize.histogram import BUCKETS, add_to_histogram
 from graphopt.passes.quantize.methods import RangeMethod
-from graphopt.passes.quantize.parameters import Parameters
-from graphopt.passes.quantize.plan import Plan, Supports, make_plan
+from graphopt.passes.quantize.plan import Decision, Plan, Supports, make_plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.ranges import range_of
 from graphopt.passes.quantize.recipe import Recipe
@@ -35,29 +33,12 @@ from graphopt.passes.quantize.rounding import round_adaptively
 from graphopt.passes.quantize.schemes import INT8_WEIGHT
 from graphopt.passes.quantize.statistics import Statistics, TensorKey, TensorStatistics, key_of
 from graphopt.tuning.measuring import Bench, Measured
+from graphopt.tuning.ranged import Ranged, Rounder, copied
 from graphopt.tuning.watching import Keeper
+from graphopt.tuning.ways import FIRST, OTHERS, PLAIN, THEN, Way, many, named
 
 Array = np.ndarray[Any, Any]
 Report = Callable[[int, int, str], None]
-MINMAX = RangeMethod("minmax")
-PERCENTILE = RangeMethod("percentile", percentile=99.999)
-MSE = RangeMethod("mse")
-
-
-class Way(NamedTuple):
-    """One way to quantize: the strength of equalization, whether biases are corrected, whether weights are rounded
-    adaptively, and the method for ranges."""
-
-    strength: float = 0.0
-    corrected: bool = False
-    rounded: bool = False
-    method: RangeMethod = MINMAX
-
-    def __str__(self) -> str:
-        parts = [_named(self.method)]
-        parts += [f"equalization {self.strength:g}"] * bool(self.strength)
-        parts += ["bias correction"] * self.corrected + ["adaptive rounding"] * self.rounded
-        return ", ".join(parts)
 
 
 class Chosen(NamedTuple):
@@ -74,104 +55,119 @@ class Chosen(NamedTuple):
     trials: list[tuple[Way, float]]
 
 
-def ways(effort: str) -> list[Way]:
-    """What is tried, the plain way first."""
-    tried = [
-        Way(), Way(0, True), Way(0, True, method=MSE), Way(0.5, True), Way(0.5, True, method=MSE),
-        Way(0.5, True, method=_mse(100)),
-    ]  # fmt: skip
-    if effort == "high":
-        methods = (MINMAX, PERCENTILE, MSE, _mse(10), _mse(100))
-        tried += [Way(0, method=MSE), Way(0.25, True), Way(0.5), Way(0.5, True, method=_mse(10))]
-        tried += [Way(strength, True, True, method) for strength in (0, 0.5) for method in methods]
-    return tried
-
-
-def _mse(clipping: float) -> RangeMethod:
-    return RangeMethod("mse", clipping=clipping)
-
-
-def _percentile(percentile: float) -> RangeMethod:
-    return RangeMethod("percentile", percentile=percentile)
-
-
-def _named(method: RangeMethod) -> str:
-    if method.name == "percentile":
-        return f"percentile {method.percentile:g}"
-    return f"mse with clipping times {method.clipping:g}" if method.clipping != 1 else method.name
-
-
 class Chooser:
     """Tries ways to quantize one float model. Neither `model` nor `statistics` change.
 
-    `halves` are the statistics of every other sample, from the first and from the second on.
+    `half` are the statistics of every other sample, None where there are too few to be divided.
     """
 
     def __init__(
         self, model: Model, recipe: Recipe, statistics: Statistics, keeper: Keeper, bench: Bench, supports: Supports,
-        delegate: Delegate | None, halves: Sequence[Statistics] = (),
+        delegate: Delegate | None, half: Statistics | None = None,
     ):  # fmt: skip
         self.bench = bench
         self._recipe = msgspec.structs.replace(recipe, input_type="float32", output_type="float32")
-        self._statistics, self._keeper, self._halves = statistics, keeper, halves
+        self._statistics, self._keeper, self._half = statistics, keeper, half
         self._supports, self._delegate = supports, delegate
-        self._wide = _wide(model, self._recipe, supports, delegate)
+        self._plans: dict[Recipe, list[dict[str, Decision]]] = {}
+        self._wide = frozenset(
+            key_of(value)
+            for node, decision in self._plan(model, self._recipe).decisions.items()
+            if decision.compute == "int16"  # whose ranges need no choosing
+            for value in node.outputs
+        )
         self._models: dict[tuple[float, bool, bool], tuple[Model, Rounder]] = {(0.0, False, False): (model, Rounder())}
         self._scaled: dict[float, tuple[Statistics, dict[TensorKey, Array]]] = {0.0: (statistics, {})}
-        self._scaled_halves: dict[float, list[Statistics]] = {0.0: list(halves)}
-        self._ranges: dict[tuple[float, RangeMethod, TensorKey, int | None], TensorStatistics | None] = {}
+        self._scaled_half: dict[float, Statistics | None] = {0.0: half}
+        self._ranges: dict[tuple[float, RangeMethod, TensorKey, bool], TensorStatistics | None] = {}
 
     def choose(self, effort: str, progress: Report | None = None) -> Chosen:
-        """The best of the ways that go with `effort`.
-
-        A way counts by its noise on samples that its ranges come from, times that on a second half of them with the
-        ranges of the first: ranges that fit what was seen too well lose there. The best is not worse on the former than
-        the plain way.
-        """
-        trials: list[tuple[Way, float]] = []
-        seen: dict[Way, Measured] = {}
-        listed, few = ways(effort), self.bench
+        """The best of the ways that go with `effort`; never worse than the plain way on the samples measured."""
+        few = self.bench
         if effort != "high":
             few = few.part(affordable(self._models[0.0, False, False][0]))
-        for place, way in enumerate(listed):
-            if progress is not None:
-                progress(place, len(listed), f"trying {way}")
-            seen[way] = few.measure(self.quantized(way, self.ranged(way))[0])
-            noise = seen[way].noise
-            if self._halves:
-                unseen = few.part(max(1, len(few.samples) // 2), 1)
-                noise = math.sqrt(noise * unseen.measure(self.quantized(way, self.ranged(way, 0))[0]).noise)
-            trials.append((way, noise))
-        plain = seen[listed[0]]
-        good = [(noise, place) for place, (way, noise) in enumerate(trials) if seen[way].noise <= plain.noise]
-        way = listed[min(good)[1]]
-        measured = seen[way]
+        tried = self._try(effort, few, progress)
+        plain = measured = few.measure(self.quantized(PLAIN, self.ranged(PLAIN))[0])
+        way, least = PLAIN, math.inf
+        for finalist in sorted(tried, key=tried.__getitem__)[:FINALISTS]:
+            found = few.measure(self.quantized(finalist, self.ranged(finalist))[0])
+            noise = tried[finalist] * found.noise
+            if found.noise <= plain.noise and noise < least:
+                way, measured, least = finalist, found, noise
         statistics = self.ranged(way)
         if effort == "high":
             statistics, measured = self._refine(way, few, measured, progress)
-        model = self.prepared(way, self._recipe)
-        return Chosen(model, statistics, self._model(way)[1], way, measured, plain, len(few.samples), trials)
+        model, measured = self._centred(way, statistics, few, measured)
+        return Chosen(
+            model, statistics, self._model(way)[1], way, measured, plain, len(few.samples), list(tried.items())
+        )
+
+    def _try(self, effort: str, few: Bench, progress: Report | None) -> dict[Way, float]:
+        """What ways count by: their noise on all samples, with ranges from every other one."""
+        tried: dict[Way, float] = {}
+        total = len(FIRST) + len(THEN) if effort != "high" else len(many())
+
+        def count(ways: Iterable[Way]) -> Way:
+            for way in ways:
+                if progress is not None:
+                    progress(len(tried), total, f"trying {way}")
+                ranges = self.ranged(way, is_half=self._half is not None)
+                tried[way] = few.measure(self.quantized(way, ranges)[0]).noise
+            return min(tried, key=tried.__getitem__)
+
+        if effort == "high":
+            count(many())
+        else:
+            best = count(FIRST)
+            count(best._replace(method=method) for method in THEN)
+        return tried
+
+    def _centred(self, way: Way, statistics: Statistics, few: Bench, measured: Measured) -> tuple[Model, Measured]:
+        """The float model as `way` has it, and mean errors of the outputs taken off them where that helps."""
+        model, better = (self.prepared(way, self._recipe) for _ in range(2))
+        values = next(iter(better.signatures.values())).output_values()
+        if sum(correct_output(values[name], shift) for name, shift in measured.shifts.items()):
+            found = few.measure(self._made(better, way, statistics, self._recipe)[0])
+            if found.noise < measured.noise and found.accuracy.snr > measured.accuracy.snr:
+                return better, found
+        return model, measured
 
     def quantized(self, way: Way, statistics: Statistics, recipe: Recipe | None = None) -> tuple[Model, Plan]:
         """A quantized copy, floats at its borders; by another recipe if given."""
         chosen = recipe or self._recipe
-        copy = self.prepared(way, chosen)
+        return self._made(self.prepared(way, chosen), way, statistics, chosen)
+
+    def _made(self, model: Model, way: Way, statistics: Statistics, recipe: Recipe) -> tuple[Model, Plan]:
+        """`model`, quantized in place."""
         plan = quantize_model(
-            copy, chosen, statistics, self._supports, delegate=self._delegate, rounding=self._model(way)[1]
-        )
-        return copy, plan
+            model, recipe, statistics, self._supports, delegate=self._delegate, rounding=self._model(way)[1],
+            plan=self._plan(model, recipe),
+        )  # fmt: skip
+        return model, plan
 
     def prepared(self, way: Way, recipe: Recipe) -> Model:
         """A copy of the float model as a way has it, biases corrected where the recipe has weights in int8."""
         model, source = self._model(way)[0].clone(), self._models[way.strength, False, False][0]
         if way.corrected:
-            decisions = make_plan(model, recipe, self._supports, self._delegate).decisions
+            decisions = self._plan(model, recipe).decisions
             for graph, original in zip(model.graphs, source.graphs, strict=True):
                 twins = {node.name: node for node in original if node.op in LAYERS}
                 for node in [node for node in graph if node.op in LAYERS]:
                     if not any(spec.scheme is INT8_WEIGHT for spec in decisions[node].weights.values()):
                         restore_bias(node, twins[node.name])
         return model
+
+    def _plan(self, model: Model, recipe: Recipe) -> Plan:
+        """The plan for `model`, the float one or a copy of it: what is decided is the same for all."""
+        known = self._plans.get(recipe)
+        if known is None:
+            plan = make_plan(model, recipe, self._supports, self._delegate)
+            self._plans[recipe] = [
+                {node.name: plan.decisions[node] for node in graph if node in plan.decisions} for graph in model.graphs
+            ]
+            return plan
+        pairs = zip(model.graphs, known, strict=True)
+        return Plan({node: found[node.name] for graph, found in pairs for node in graph if node.name in found})
 
     def model_of(self, way: Way) -> Model:
         """The float model that a way quantizes, without corrections: it computes what the original does."""
@@ -202,15 +198,15 @@ class Chooser:
         if key not in self._models:
             model = self._models[0.0, False, False][0].clone()
             statistics = copied(self._statistics)
-            halves = [copied(half) for half in self._halves]
+            half = None if self._half is None else copied(self._half)
             factors: dict[TensorKey, Array] = {}
             for graph in model.graphs:
                 for value, scaled in equalize(graph, statistics, strength).items():
                     factors[key_of(value)] = scaled
-                    for half in halves:
+                    if half is not None:
                         half.scale(value, scaled)
             self._models[key] = model, Rounder()
-            self._scaled[strength], self._scaled_halves[strength] = (statistics, factors), halves
+            self._scaled[strength], self._scaled_half[strength] = (statistics, factors), half
         return self._models[key]
 
     def _rows(self, factors: dict[TensorKey, Array]) -> Callable[[Value], Array | None]:
@@ -229,27 +225,28 @@ class Chooser:
 
     # Ranges ---------------------------------------------------------------------------------------------------
 
-    def ranged(self, way: Way, half: int | None = None) -> Statistics:
-        """Statistics whose smallest and largest values are the ranges that the way's method chooses; of a half only."""
+    def ranged(self, way: Way, *, is_half: bool = False) -> Statistics:
+        """Statistics whose smallest and largest values are the ranges that the way's method chooses; of every other
+        sample only."""
         self._model(way)
-        return Ranged(lambda key: self._range(way.strength, way.method, key, half))
+        return Ranged(lambda key: self._range(way.strength, way.method, key, is_half))
 
     def _range(
-        self, strength: float, method: RangeMethod, key: TensorKey, half: int | None = None
+        self, strength: float, method: RangeMethod, key: TensorKey, is_half: bool = False
     ) -> TensorStatistics | None:
-        memory = (strength, method, key, half)
+        memory = (strength, method, key, is_half)
         if memory not in self._ranges:
             statistics, factors = self._scaled[strength]
-            seen = statistics if half is None else self._scaled_halves[strength][half]
-            known = seen.tensors.get(key)
-            found = None if known is None else self._found_range(known, factors.get(key), method, key, half)
+            half = self._scaled_half[strength]
+            known = (half if is_half and half is not None else statistics).tensors.get(key)
+            found = None if known is None else self._found_range(known, factors.get(key), method, key, is_half)
             self._ranges[memory] = found
         return self._ranges[memory]
 
     def _found_range(
-        self, known: TensorStatistics, factors: Array | None, method: RangeMethod, key: TensorKey, half: int | None
+        self, known: TensorStatistics, factors: Array | None, method: RangeMethod, key: TensorKey, is_half: bool
     ) -> TensorStatistics:
-        kept = self._keeper.rows_of(key, half) if method.needs_histogram and key not in self._wide else []
+        kept = self._keeper.rows_of(key, is_half) if method.needs_histogram and key not in self._wide else []
         if known.is_empty or not kept:
             return known
         seen = TensorStatistics()
@@ -277,12 +274,12 @@ class Chooser:
         parts = list(_parts(self._model(way)[0], PARTS))
         chosen: dict[TensorKey, RangeMethod] = {}
         statistics = self.ranged(way)
-        others = [method for method in (MINMAX, PERCENTILE, MSE, _mse(10)) if method != way.method]
+        others = [method for method in OTHERS if method != way.method]
         total = len(parts) * len(others)
         for place, part in enumerate(parts):
             for turn, method in enumerate(others):
                 if progress is not None:
-                    progress(place * len(others) + turn, total, f"trying {_named(method)} on part {place + 1}")
+                    progress(place * len(others) + turn, total, f"trying {named(method)} on part {place + 1}")
                 tried = {**chosen, **dict.fromkeys(part, method)}
                 trial = Ranged(partial(self._refined, way, tried))
                 result = few.measure(self.quantized(way, trial)[0])
@@ -292,26 +289,6 @@ class Chooser:
 
     def _refined(self, way: Way, methods: Mapping[TensorKey, RangeMethod], key: TensorKey) -> TensorStatistics | None:
         return self._range(way.strength, methods.get(key, way.method), key)
-
-
-def _wide(model: Model, recipe: Recipe, supports: Supports, delegate: Delegate | None) -> frozenset[TensorKey]:
-    """Tensors of 16 bits, whose ranges need no choosing."""
-    decisions = make_plan(model, recipe, supports, delegate).decisions.items()
-    return frozenset(
-        key_of(value) for node, decision in decisions if decision.compute == "int16" for value in node.outputs
-    )
-
-
-class Ranged(Statistics):
-    """Statistics with ranges in place of what was seen, each found when it is asked for."""
-
-    def __init__(self, find: Callable[[TensorKey], TensorStatistics | None]):
-        super().__init__(MINMAX)
-        self._find = find
-
-    def of(self, value: Value) -> TensorStatistics | None:
-        """See `Statistics.of`."""
-        return self._find(key_of(value))
 
 
 PRODUCTS = 6.5e9  # of numbers, in one trial: samples beyond what this allows are left out
@@ -329,6 +306,7 @@ def affordable(model: Model) -> int:
     return max(LEAST, int(PRODUCTS / products))
 
 
+FINALISTS = 2  # of which what all samples say counts as much as what half of them say
 PARTS = 12  # that a model is divided into for refining
 
 
@@ -338,41 +316,3 @@ def _parts(model: Model, count: int) -> Iterator[list[TensorKey]]:
     size = max(1, -(-len(keys) // count))
     for start in range(0, len(keys), size):
         yield keys[start : start + size]
-
-
-class Rounder:
-    """Makes weights integers: once for each constant and scale, and as a search found where it did."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, bytes], tuple[Array, Array]] = {}
-        self._found: dict[int, tuple[Array, Array]] = {}
-
-    def prescribe(self, weights: Array, codes: Array) -> None:
-        """`codes` are the integers for `weights`, with the scales that go with all of their range."""
-        self._found[_place(weights)] = weights, codes
-
-    def __call__(self, weights: Array, parameters: Parameters) -> Array:
-        found = self._found.get(_place(weights))
-        if found is not None and found[1].shape == weights.shape:
-            return found[1]
-        key = (_place(weights), parameters.scale.tobytes())
-        if key not in self._known:
-            self._known[key] = weights, quantize(weights, parameters)
-        return self._known[key][1]
-
-
-def _place(array: Array) -> int:
-    place: int = array.__array_interface__["data"][0]
-    return place
-
-
-def copied(statistics: Statistics) -> Statistics:
-    """Statistics that can be scaled without changing these."""
-    result = Statistics(statistics.method, statistics.collected)
-    result.spans = list(statistics.spans)
-    for key, found in statistics.tensors.items():
-        other = TensorStatistics()
-        for name in TensorStatistics.__slots__:
-            setattr(other, name, getattr(found, name))
-        result.tensors[key] = other
-    return result

@@ -62,14 +62,14 @@ class Seen:
     """What a calibration has shown of a model: `statistics`, those of halves, and the bench that the samples make."""
 
     def __init__(self, model: Model, halves: Halves, keeper: Keeper):
-        self.model, self.halves, self.keeper = model, halves.parts, keeper
+        self.model, self.half, self.keeper = model, halves.parts[0], keeper
         self.statistics = halves.whole()
         self.bench = Bench(model, keeper.samples, keeper.outputs)
 
     def chooser(self, recipe: Recipe, supports: Supports, delegate: Delegate | None) -> Chooser:
         """To try ways to quantize it."""
-        halves = self.halves if len(self.bench.samples) >= FEWEST else []
-        return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate, halves)
+        half = self.half if len(self.bench.samples) >= FEWEST else None
+        return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate, half)
 
 
 def gather(model: Model, data: Any, progress: Report | None = None) -> Seen:

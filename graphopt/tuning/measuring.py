@@ -82,6 +82,21 @@ class Compared:
         return (signal if signal > 1e-12 * self._signal else 0.0), max(noise, 0.0)
 
     @property
+    def shift(self) -> Array | None:
+        """The mean error of each channel, last axis first to last; None of scalars and of shapes that change.
+
+        The mean of a few samples is off by chance too: it counts the less, the more that is (James and Stein,
+        "Estimation with Quadratic Loss", 1961).
+        """
+        if self._means is None or self._changes_shape or self._count < 2 or not self._means[1].ndim:
+            return None
+        total = self._means[1]
+        common = float(np.vdot(total, total)) / self._count
+        chance = max(self._noise - common, 0.0) / (self._count - 1)
+        mean: Array = total.reshape(-1, total.shape[-1]).mean(0) / self._count
+        return mean * max(0.0, 1 - chance / common) if common else mean
+
+    @property
     def accuracy(self) -> Accuracy:
         """What the sums amount to."""
         length = math.sqrt(self._signal) * math.sqrt(self._other)
@@ -109,11 +124,13 @@ def worst(found: Iterable[Accuracy]) -> Accuracy:
 
 
 class Measured(NamedTuple):
-    """Accuracy by output, the worst of them, and what a search makes small: the mean noise of the outputs."""
+    """Accuracy by output, the worst of them, and what a search makes small: the mean noise of the outputs. `shifts`
+    are the outputs' mean errors, by channel, as far as they are no chance."""
 
     outputs: dict[str, Accuracy]
     accuracy: Accuracy
     noise: float
+    shifts: dict[str, Array]
 
 
 class Bench:
@@ -133,11 +150,10 @@ class Bench:
         else:
             self._expected = [list(arrays) for arrays in self._results(model, self._named(model))]
 
-    def part(self, count: int, place: int = 0) -> Bench:
-        """At most `count` samples, of all (`place` 0) or of every other from the second on (1)."""
-        other, step = copy(self), 1 + place
-        other.samples = self.samples[place::step][:count] or self.samples
-        other._expected = self._expected[place::step][:count] or self._expected
+    def part(self, count: int) -> Bench:
+        """At most `count` samples."""
+        other = copy(self)
+        other.samples, other._expected = self.samples[:count], self._expected[:count]
         return other
 
     def measure(self, model: Model) -> Measured:
@@ -148,7 +164,8 @@ class Bench:
                 found.add(right, got)
         outputs = {name: found.accuracy for name, found in compared.items()}
         noise = sum(found.noise for found in compared.values()) / len(compared)
-        return Measured(outputs, worst(outputs.values()), noise)
+        shifts = {name: shift for name, found in compared.items() if (shift := found.shift) is not None}
+        return Measured(outputs, worst(outputs.values()), noise, shifts)
 
     def compare(self, model: Model, other: Model, pairs: Mapping[str, tuple[Value, Value]]) -> dict[str, Accuracy]:
         """Tensors within: of `model`, and of `other` on the same samples."""

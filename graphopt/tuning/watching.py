@@ -77,6 +77,6 @@ class Keeper:
             self.shares[key] = max(self.shares.get(key, 1), step)
             self.rows.setdefault(key, []).append((len(self.samples) - 1, np.array(rows[::step])))
 
-    def rows_of(self, key: TensorKey, half: int | None = None) -> list[Array]:
-        """Those of one half of the samples, or of all."""
-        return [rows for number, rows in self.rows.get(key, ()) if half is None or number % 2 == half]
+    def rows_of(self, key: TensorKey, is_half: bool = False) -> list[Array]:
+        """Those of every other sample, from the first on, or of all."""
+        return [rows for number, rows in self.rows.get(key, ()) if not (is_half and number % 2)]

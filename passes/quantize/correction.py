@@ -16,13 +16,15 @@ from graphopt.ir.graph import Graph
 from graphopt.ir.known import TFLITE_CONSTANT, known_array
 from graphopt.ir.tensors import ArrayTensor
 from graphopt.ir.types import FLOAT32, Shape, TensorType
-from graphopt.ir.value import Node
+from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.arithmetic import dequantize, quantize
 from graphopt.passes.quantize.channels import LAYERS, layer_weights
 from graphopt.passes.quantize.equalization import hold
 from graphopt.passes.quantize.parameters import Array, weight_parameters
 from graphopt.passes.quantize.schemes import INT8_WEIGHT
 from graphopt.passes.quantize.statistics import Statistics
+
+_MOVING = frozenset({"tfl.RESHAPE", "tfl.SQUEEZE", "tfl.EXPAND_DIMS"})  # what may stand between a layer and an output
 
 
 def correct_biases(graph: Graph, statistics: Statistics, codes: Mapping[Node, Array] | None = None) -> int:
@@ -97,3 +99,24 @@ def _shift(node: Node, amount: Array) -> None:
         origins=node.source_names,
     )  # fmt: skip
     node.set_inputs([*node.inputs[:place], constant.output])
+
+
+def correct_output(value: Value, shift: Array) -> bool:
+    """Take the mean error of an output's channels, which was measured, off the bias of the layer that yields it.
+
+    Nothing is done, and False returned, where no layer without an activation yields it, or something else reads that.
+    """
+    if value.use_count:
+        return False
+    while value.node.op in _MOVING:
+        value = value.node.input(0)
+        if value.use_count > 1 or value.is_output:
+            return False
+    node = value.node
+    if node.op not in LAYERS or node.attrs.get("fused_activation_function") != b"NONE":
+        return False
+    weights = layer_weights(node)
+    if weights is None or weights.shape[LAYERS[node.op][1]] != shift.size:
+        return False
+    _shift(node, -shift)
+    return True

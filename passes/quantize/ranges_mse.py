@@ -68,34 +68,25 @@ class _Error:
         self.sums = [np.concatenate([[0.0], np.cumsum(moment)]) for moment in moments]
 
     def __call__(self, lows: Array, highs: Array) -> Array:
-        """The error of each range. Infinite where clipping alone costs more than a range before it in all."""
+        """The error of each range; infinite for one without extent."""
         first = np.searchsorted(self.centers, lows, side="left")
         last = np.searchsorted(self.centers, highs, side="right")
         clipped = self._moment(0, first, lows) + self._moment(last, self.centers.size, highs)
-        inside = self.sums[0][last] - self.sums[0][first]
         steps = (highs - lows) / self.steps
-        errors = np.full(steps.size, np.inf)
-        least = np.inf
-        for place in np.flatnonzero(steps):
-            if clipped[place] <= least:
-                window = int(first[place]), int(last[place])
-                errors[place] = clipped[place] + self._rounding(float(steps[place]), float(inside[place]), *window)
-                least = min(least, errors[place])
+        errors: Array = np.where(steps > 0, clipped * self._clipping + self._rounding(steps, first, last), np.inf)
         return errors
 
     def _moment(self, start: Any, end: Any, around: Array) -> Array:
         """Squared distances of the elements of buckets `start` to `end` from `around`."""
         zeroth, first, second = (prefix[end] - prefix[start] for prefix in self.sums)
         distances: Array = np.maximum(second - 2 * around * first + around**2 * zeroth, 0)
-        return distances * self._clipping
+        return distances
 
-    def _rounding(self, step: float, inside: float, first: int, last: int) -> float:
-        """Of `inside` elements in buckets `first` to `last`. Buckets grow with their distance from zero."""
-        reach = _NEAR * step
-        start = max(first, int(self.centers.searchsorted(-reach)))
-        end = max(start, min(last, int(self.centers.searchsorted(reach))))
-        counts, scaled = self.counts[start:end], self.centers[start:end] / step
-        scaled -= np.rint(scaled)
-        scaled *= scaled
-        near = self.sums[0][end] - self.sums[0][start]
-        return float((np.dot(counts, scaled) + (inside - near) / 12) * step * step)
+    def _rounding(self, steps: Array, first: Array, last: Array) -> Array:
+        """Of buckets `first` to `last`: what rounds to zero adds its square."""
+        start = np.clip(np.searchsorted(self.centers, -steps / 2), first, last)
+        end = np.clip(np.searchsorted(self.centers, steps / 2), start, last)
+        counts, _, squares = self.sums
+        others = (counts[last] - counts[first]) - (counts[end] - counts[start])
+        errors: Array = squares[end] - squares[start] + others * steps * steps / 12
+        return errors
