@@ -5,7 +5,8 @@
 | `manifest.json` | signatures, names, types, order, platforms, versions |
 | `NAME.stablehlo` | the program as portable bytecode |
 | `NAME.jax` | the same for `jax.export.deserialize`, which needs JAX alone |
-| `weights.npz` | the weights, where they are arguments |
+| `weights.npz`, `weights.safetensors` | the weights, where they are arguments |
+| `NAME.h`, `NAME.o` and more | the program compiled ahead of time, where that was asked for |
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from graphopt.backends.xla.ahead import MAKEFILE, AheadOptions, class_names, compile_ahead, identifiers, makefile
+from graphopt.backends.xla.options import WEIGHTS_FORMATS
 from graphopt.backends.xla.program import FORMAT, Program, model_of, programs_of
+from graphopt.backends.xla.safetensors import read_safetensors, write_safetensors
 from graphopt.backends.xla.weights import read_weights, write_weights
 from graphopt.ir.errors import MalformedError, UnsupportedError, printable
 from graphopt.ir.formats.atomic import directory_written_atomically
@@ -28,7 +32,7 @@ from graphopt.ir.text.lexer import Lexer
 from graphopt.ir.types import TensorType
 
 SCHEMA = "graphopt.xla/1"
-MANIFEST, WEIGHTS = "manifest.json", "weights.npz"
+MANIFEST, WEIGHTS = "manifest.json", "weights"
 CODE_SUFFIX, EXPORT_SUFFIX = ".stablehlo", ".jax"
 MANIFEST_LIMIT = 1 << 26
 CODE_HEAD = b"ML\xefR"
@@ -44,10 +48,13 @@ def is_artifact(path: str) -> bool:
         return False
 
 
-def write_artifact(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a model of the `xla` dialect into the folder `path`, all of it or nothing.
+def write_artifact(
+    model: Model, path: str | os.PathLike[str], *, overwrite: bool = False, ahead: AheadOptions | None = None
+) -> None:
+    """Write a model of the `xla` dialect into the folder `path`, all of it or nothing; `ahead` compiles it too.
 
-    Raises `UnsupportedError` for another model, and where JAX cannot express a program's dimensions.
+    Raises `UnsupportedError` for another model, where JAX cannot express a program's dimensions, and where it is to be
+    compiled ahead of time and cannot be.
     """
     if model.format != FORMAT:
         raise UnsupportedError("only a model that was lowered to XLA can be written as its artifact")
@@ -66,13 +73,45 @@ def write_artifact(model: Model, path: str | os.PathLike[str], *, overwrite: boo
     manifest = _manifest(programs, names, held)
     for entry, program, export in zip(manifest["programs"], programs, exports, strict=True):
         entry["sha256"] = {"stablehlo": _digest(program.code), "jax_export": _digest(export)}
+    compiled = _compiled(manifest, programs, names, ahead) if ahead is not None else {}
     with directory_written_atomically(path, overwrite=overwrite) as folder:
         for program, name, export in zip(programs, names, exports, strict=True):
             _write(os.path.join(folder, name + CODE_SUFFIX), program.code)
             _write(os.path.join(folder, name + EXPORT_SUFFIX), export)
+        for name, data in compiled.items():
+            _write(os.path.join(folder, name), data)
         if tensors:
-            write_weights(os.path.join(folder, WEIGHTS), tensors)
+            manifest["weights"] = _write_weights(folder, programs[0].weights_format, tensors)
         _write(os.path.join(folder, MANIFEST), json.dumps(manifest, indent=1).encode() + b"\n")
+
+
+def _write_weights(folder: str, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The entry of the manifest for the file that they are written to."""
+    name = f"{WEIGHTS}.{kind}"
+    path = os.path.join(folder, name)
+    (write_safetensors if kind == "safetensors" else write_weights)(path, tensors)
+    return {"file": name, "format": kind, "sha256": _digest_of_file(path)}
+
+
+def _compiled(
+    manifest: dict[str, Any], programs: list[Program], names: list[str], options: AheadOptions
+) -> dict[str, bytes]:
+    """Name -> contents of what compilation ahead of time makes; the manifest's entries are told."""
+    found: dict[str, bytes] = {}
+    objects: dict[str, list[str]] = {}
+    for entry, program, name, shown in zip(
+        manifest["programs"], programs, names, class_names(names, options), strict=True
+    ):
+        files = compile_ahead(program, name, shown, options)
+        objects[name] = [file for file in files if file.endswith(".o")]
+        entry["ahead_of_time"] = {
+            "class": shown, "cpu": options.cpu, "triple": options.machine, "header": name + ".h",
+            "objects": objects[name],
+            "inputs": dict(zip(program.inputs, identifiers(program.inputs), strict=True)),
+            "outputs": dict(zip(program.outputs, identifiers(program.outputs), strict=True)),
+        }  # fmt: skip
+        found |= files
+    return found | {MAKEFILE: makefile(objects).encode()}
 
 
 def _file_names(programs: list[Program]) -> list[str]:
@@ -93,7 +132,7 @@ def _manifest(programs: list[Program], names: list[str], held: Mapping[int, str]
                 "stablehlo": name + CODE_SUFFIX,
                 "jax_export": name + EXPORT_SUFFIX,
                 "minimum_version": program.minimum_version,
-                "platforms": [program.platform],
+                "platforms": list(program.platforms),
                 "producer": program.producer,
                 "inputs": [_end(key, kind) for key, kind in program.inputs.items()],
                 "outputs": [_end(key, kind) for key, kind in program.outputs.items()],
@@ -116,6 +155,14 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _digest_of_file(path: str) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
 def _write(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
@@ -135,8 +182,8 @@ def read_artifact(path: str | os.PathLike[str]) -> Model:
     entries = _list(manifest, "programs", where)
     if not entries:
         raise MalformedError("there is no program", source=where, field="programs")
-    weights = read_weights(os.path.join(folder, WEIGHTS), _wanted(entries, where))
-    programs = [_program(folder, entry, weights, where) for entry in entries]
+    kind, weights = _weights(folder, manifest, _wanted(entries, where), where)
+    programs = [_program(folder, entry, weights, kind, where) for entry in entries]
     names = [name for program in programs for name in program.signatures]
     if len(set(names)) != len(names):
         raise MalformedError("a signature is named twice", source=where, field="signatures")
@@ -178,7 +225,29 @@ def _wanted(entries: list[dict[str, Any]], where: str) -> dict[str, TensorType]:
     }
 
 
-def _program(folder: str, entry: dict[str, Any], weights: Mapping[str, Tensor], where: str) -> Program:
+def _weights(
+    folder: str, manifest: dict[str, Any], wanted: Mapping[str, TensorType], where: str
+) -> tuple[str, dict[str, Tensor]]:
+    """The format of the weights, and those that are `wanted`."""
+    if not wanted:
+        return WEIGHTS_FORMATS[0], {}
+    entry = manifest.get("weights")
+    if not isinstance(entry, dict):
+        raise MalformedError("it does not say where the weights are", source=where, field="weights")
+    kind = _text(entry, "format", where)
+    if kind not in WEIGHTS_FORMATS:
+        raise MalformedError(f"'{printable(kind)}' is no format of weights", source=where, field="format")
+    path = _beside(folder, entry, "file", where)
+    try:
+        digest = _digest_of_file(path)
+    except OSError as error:
+        raise MalformedError(f"the weights cannot be read: {error.strerror}", source=path) from error
+    if digest != _text(entry, "sha256", where):
+        raise MalformedError("it is not what was written: its digest is another", source=path)
+    return kind, (read_safetensors if kind == "safetensors" else read_weights)(path, wanted)
+
+
+def _program(folder: str, entry: dict[str, Any], weights: Mapping[str, Tensor], kind: str, where: str) -> Program:
     signatures, platforms = entry.get("signatures"), entry.get("platforms")
     for key, found in (("signatures", signatures), ("platforms", platforms)):
         if not isinstance(found, list) or not found or not all(isinstance(item, str) for item in found):
@@ -197,8 +266,7 @@ def _program(folder: str, entry: dict[str, Any], weights: Mapping[str, Tensor], 
     return Program(
         tuple(signatures), ends[0], ends[1], code,
         {_text(item, "name", where): weights[item["key"]] for item in _list(entry, "weights", where)},
-        platforms[0], _text(entry, "minimum_version", where), _text(entry, "producer", where),
-        export,
+        tuple(platforms), _text(entry, "minimum_version", where), _text(entry, "producer", where), export, kind,
     )  # fmt: skip
 
 

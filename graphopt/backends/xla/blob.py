@@ -32,7 +32,7 @@ def read_export(data: bytes, source: str) -> Model:
         (SIGNATURE,),
         {f"x{place}": _type(aval, source) for place, aval in enumerate(found.in_avals)},
         {f"y{place}": _type(aval, source) for place, aval in enumerate(found.out_avals)},
-        bytes(found.mlir_module_serialized), {}, found.platforms[0], "", "jax", data,
+        bytes(found.mlir_module_serialized), {}, tuple(found.platforms), "", "jax", data,
     )  # fmt: skip
     model = model_of([program])
     model.source = source

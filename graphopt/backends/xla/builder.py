@@ -257,12 +257,59 @@ class Builder:
             return made
         return self.reshape(made, tuple(1 if axis in places else dim for axis, dim in enumerate(x.dims)))
 
-    def dot_general(self, x: Operand, y: Operand, batch: tuple[Axes, Axes], sum_over: tuple[Axes, Axes]) -> Operand:
-        """Products summed over axes of both: batch axes first, then what is left of `x`, then of `y`."""
+    def repeat(
+        self, count: int, start: Sequence[Operand], body: Callable[[Operand, list[Operand]], Sequence[Operand]]
+    ) -> list[Operand]:
+        """What `count` rounds make of `start`: `body` gets the round's number, of int32, and what the last one made."""
+        state = [self.constant(0, INT32), *start]
+        kinds = [self.type(operand.dtype, operand.dims) for operand in state]
+        operation = self.hlo.WhileOp(kinds, [operand.value for operand in state])
+        for place, region in enumerate(operation.regions):
+            block = region.blocks.append(*kinds)
+            given = [self.made(v, x.dtype, x.dims) for v, x in zip(block.arguments, state, strict=True)]
+            with self.ir.InsertionPoint(block):
+                if place == 0:
+                    self.hlo.return_([self.compare("LT", given[0], count).value])
+                    continue
+                made = [self.add(given[0], 1), *body(given[0], given[1:])]
+                self.hlo.return_([operand.value for operand in made])
+        results = list(operation.results)[1:]
+        return [self.made(value, x.dtype, x.dims) for value, x in zip(results, start, strict=True)]
+
+    def sort(self, direction: str, keys: Operand, others: Sequence[Operand], axis: int) -> list[Operand]:
+        """`keys` ordered along `axis`, falling for `GT`, and `others` moved with them; equal ones stay in order."""
+        parts = [keys, *others]
+        operation = self.hlo.SortOp(
+            [self.type(part.dtype, part.dims) for part in parts], [part.value for part in parts], dimension=axis,
+            is_stable=True,
+        )  # fmt: skip
+        dtypes = [part.dtype for part in parts for _ in range(2)]
+        self.scalar_region(operation, dtypes, lambda left, right, *_: [self.compare(direction, left, right)])
+        return [self.made(v, part.dtype, part.dims) for v, part in zip(operation.results, parts, strict=True)]
+
+    def first_largest(self, x: Operand, axis: int) -> tuple[Operand, Operand, Operand]:
+        """The largest element along `axis` and its first place, both with that dimension kept, and where it is."""
+        top = self.reduce("maximum", x, [axis], keep=True)
+        places = self.iota(INT32, x.dims, axis)
+        size = self.broadcast(self.sizes.scalar(x.dims[axis]), x.dims)
+        place = self.reduce("minimum", self.select(self.compare("EQ", x, top), places, size), [axis], keep=True)
+        return top, place, self.compare("EQ", places, place)
+
+    def picked(self, hit: Operand, x: Operand, axis: int) -> Operand:
+        """The one element along `axis` where `hit` is true, that dimension kept."""
+        return self.reduce("add", self.select(hit, x, self.like(0, x)), [axis], keep=True)
+
+    def dot_general(
+        self, x: Operand, y: Operand, batch: tuple[Axes, Axes], sum_over: tuple[Axes, Axes], full: bool = False
+    ) -> Operand:
+        """Products summed over axes of both: batch axes first, then what is left of `x`, then of `y`.
+
+        `full` keeps the operands' own precision, whatever products have otherwise.
+        """
         left = [axis for axis in range(x.rank) if axis not in (*batch[0], *sum_over[0])]
         right = [axis for axis in range(y.rank) if axis not in (*batch[1], *sum_over[1])]
         dims = [*(x.dims[axis] for axis in (*batch[0], *left)), *(y.dims[axis] for axis in right)]
-        x, y, dtype = self.operands_of_product(x, y)
+        x, y, dtype = (x, y, x.dtype) if full else self.operands_of_product(x, y)
         numbers = self.hlo.DotDimensionNumbers.get(list(batch[0]), list(batch[1]), list(sum_over[0]), list(sum_over[1]))
         value = self.hlo.dot_general(self.type(dtype, dims), x.value, y.value, numbers)
         return Operand(value, dtype, tuple(dims))

@@ -23,7 +23,7 @@ from graphopt.backends.xla.operand import SPECIALISE, Operand, static_dims
 from graphopt.backends.xla.options import XlaOptions
 from graphopt.ir.dimensions import KnownDim
 from graphopt.ir.known import known_array
-from graphopt.ir.ops import attributes
+from graphopt.ir.ops import attributes, find
 from graphopt.ir.shape_values import ShapeValues
 from graphopt.ir.types import DType
 from graphopt.ir.value import Node, Value
@@ -50,6 +50,19 @@ class Emission:
     def options(self) -> XlaOptions:
         """What the caller asked for."""
         return self.emitter.options
+
+    def by_platform(self, choose: Callable[[str], Callable[[], Operand]]) -> Operand:
+        """The only output, by what `choose` says for the platform; the program chooses itself where they differ."""
+        choices = [choose(name) for name in self.options.platforms]
+        if all(choice is choices[0] for choice in choices):
+            return choices[0]()
+        b, index, dims = self.build, self.emitter.platform, self.dims()
+        assert index is not None
+        operation = b.hlo.CaseOp([b.type(self.dtype, dims)], index.value, len(choices))
+        for region, choice in zip(operation.regions, choices, strict=True):
+            with b.ir.InsertionPoint(region.blocks.append()):
+                b.hlo.return_([choice().value])
+        return b.made(operation.result, self.dtype, dims)
 
     def value(self, index: int) -> Value:
         """The data input `index` in the graph, negative from the end."""
@@ -121,3 +134,12 @@ class Emission:
     def refuse(self, reason: str, remedy: str = "") -> NoReturn:
         """End the rule: the node has no form, for this reason; `remedy` is what helps."""
         raise CannotLowerError(reason, remedy)
+
+
+def reference(op: Emission) -> Callable[..., Any]:
+    """What the operator table computes with the node's attributes, for numbers that a rule needs beforehand."""
+    known = find(op.node.op)
+    evaluate = known.evaluate if known is not None else None
+    assert evaluate is not None
+    attrs = attributes(op.node)
+    return lambda *arrays: evaluate(attrs, *arrays)

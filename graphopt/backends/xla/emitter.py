@@ -22,7 +22,7 @@ from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.tensors import ArrayTensor, Tensor
-from graphopt.ir.types import DTYPES, FLOAT32, Shape, TensorType
+from graphopt.ir.types import DTYPES, FLOAT32, INT32, Shape, TensorType
 from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
@@ -61,6 +61,7 @@ class Emitter:
         self._narrow: dict[int, tuple[Tensor, Tensor]] = {}  # with the original, so that no other has its id
         self._weight_places: dict[int, Operand] = {}
         self._constants: dict[tuple[int, Any], Operand] = {}
+        self.platform: Operand | None = None  # place of the platform that the program runs on, where it is for several
         self._body: Any = None
         self._anchor: Any = None
         self._depth = 0
@@ -74,14 +75,15 @@ class Emitter:
         module = ir.Module.create()
         if not self._check_ends({**inputs, **outputs}, inputs):
             return Emitted(module, {}, self.findings)
-        kinds = [self.build.type(value.dtype, _dims(value)) for value in inputs.values()]
+        ends = [(value.dtype, _dims(value)) for value in inputs.values()]
+        if len(self.options.platforms) > 1:
+            ends.insert(0, (INT32, ()))
         with ir.InsertionPoint(module.body):
-            function = func.FuncOp("main", (kinds, []))
+            function = func.FuncOp("main", ([self.build.type(*end) for end in ends], []))
         self._body = function.add_entry_block()
-        arguments = [
-            Operand(given, value.dtype, _dims(value))
-            for given, value in zip(self._body.arguments, inputs.values(), strict=True)
-        ]
+        arguments = [Operand(given, *end) for given, end in zip(self._body.arguments, ends, strict=True)]
+        if len(self.options.platforms) > 1:
+            self.platform = arguments.pop(0)
         with ir.InsertionPoint(self._body):
             self.build.sizes.begin(arguments)
             self._anchor = self.build.sizes.anchor

@@ -31,7 +31,7 @@ def exported(program: Program) -> Any:
 
         made = jax.export.export(
             jax.jit(template, keep_unused=True),
-            platforms=[program.platform],
+            platforms=list(program.platforms),
             disabled_checks=[jax.export.DisabledSafetyCheck.platform()],
         )(*inputs, *weights)
     name = program.signatures[0] if program.signatures[0].isidentifier() else "main"

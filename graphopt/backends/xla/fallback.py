@@ -6,8 +6,6 @@ It runs in a process of its own: TensorFlow ends the process where its lowering 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 
 from graphopt.backends.legalization import CannotLowerError
@@ -15,12 +13,12 @@ from graphopt.backends.xla.bindings import make_context
 from graphopt.backends.xla.operand import static_dims
 from graphopt.backends.xla.options import XlaOptions
 from graphopt.backends.xla.serialization import parse_module, serialized
-from graphopt.ir.errors import UnsupportedError, printable
+from graphopt.backends.xla.tensorflow_process import run_tensorflow
+from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.formats.graphdef import graphdef_chunks
 from graphopt.ir.model import Model
 from graphopt.names import tensor_name
 
-SECONDS = 600.0
 # What the other process runs: argv is a graph, the tensors fed with their types and shapes, those fetched, a target.
 PROGRAM = """
 import json, sys
@@ -53,6 +51,8 @@ def lower_with_tensorflow(part: Model, name: str, options: XlaOptions) -> bytes:
     """
     import json
 
+    if len(options.platforms) > 1:
+        raise UnsupportedError("TensorFlow lowers for one platform")
     signature = part.signatures[name]
     try:
         shapes = [static_dims(value.shape.dims or ()) for value in signature.input_values().values()]
@@ -69,20 +69,9 @@ def lower_with_tensorflow(part: Model, name: str, options: XlaOptions) -> bytes:
         graph, target = os.path.join(folder, "graph.pb"), os.path.join(folder, "module.mlirbc")
         with open(graph, "wb") as file:
             file.writelines(graphdef_chunks(part))
-        _run([sys.executable, "-c", PROGRAM, graph, json.dumps(ends), target])
+        run_tensorflow(PROGRAM, graph, json.dumps(ends), target, what="TensorFlow's own lowering")
         with open(target, "rb") as file:
             code = file.read()
     context = make_context()
     with context:
         return serialized(parse_module(code, context), options.minimum_version)
-
-
-def _run(command: list[str]) -> None:
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise UnsupportedError(f"TensorFlow's own lowering did not end within {SECONDS:.0f} s") from error
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UnsupportedError(f"TensorFlow's own lowering failed: {printable(lines[-1], 400)}")

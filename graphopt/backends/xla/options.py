@@ -9,10 +9,11 @@ from graphopt.ir.errors import UsageError, printable
 
 DEPTHWISE = ("auto", "grouped", "slices")
 WEIGHTS = ("arguments", "constants")
+WEIGHTS_FORMATS = ("npz", "safetensors")
 PRECISIONS = ("float32", "bfloat16", "float16")
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 CHOICES = (
-    ("weights", WEIGHTS), ("depthwise", DEPTHWISE), ("platform", PLATFORMS), ("precision", PRECISIONS),
+    ("weights", WEIGHTS), ("weights_format", WEIGHTS_FORMATS), ("depthwise", DEPTHWISE), ("precision", PRECISIONS),
 )  # fmt: skip
 OLDEST = "0.9.0"  # of StableHLO: every release since reads it
 _VERSION = re.compile(r"\d+\.\d+\.\d+\Z")
@@ -23,8 +24,9 @@ class XlaOptions:
     """`signatures` names those to lower, all if none is named.
 
     `weights` says whether they are arguments of the compiled function, stored beside it, or constants inside;
-    `depthwise` how depthwise convolutions are expressed: as grouped convolutions, as shifted slices times weights, or
-    what suits `platform`. `precision` is the element type of the operands of products and convolutions, which are
+    `weights_format` is that of the file they are stored in. `depthwise` says how depthwise convolutions are expressed:
+    as grouped convolutions, as shifted slices times weights, or what suits `platform`, which names one or, separated by
+    commas, several that the program is to run on. `precision` is the element type of the operands of products and convolutions, which are
     summed in float32, as is all else computed. `minimum_version` is the StableHLO version that must be able to read
     the artifact. `batch` is a number for unknown leading dimensions of the inputs, `unknown` one for every other
     unknown dimension; without them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that
@@ -33,6 +35,7 @@ class XlaOptions:
 
     signatures: tuple[str, ...] = ()
     weights: str = "arguments"
+    weights_format: str = "npz"
     depthwise: str = "auto"
     platform: str = "cpu"
     precision: str = "float32"
@@ -46,6 +49,10 @@ class XlaOptions:
             given = getattr(self, name)
             if given not in there:
                 raise UsageError(f"{name} is '{printable(str(given))}', not one of {', '.join(there)}")
+        for name in self.platforms:
+            if name not in PLATFORMS or self.platforms.count(name) > 1:
+                shown = printable(self.platform)
+                raise UsageError(f"platform is '{shown}', not some of {', '.join(PLATFORMS)}, each once")
         if not _VERSION.match(self.minimum_version):
             shown = printable(self.minimum_version)
             raise UsageError(f"minimum_version is '{shown}', not a StableHLO version such as {OLDEST}")
@@ -55,6 +62,10 @@ class XlaOptions:
                 raise UsageError(f"{name} is {number}, not a positive number")
 
     @property
-    def slices_depthwise(self) -> bool:
+    def platforms(self) -> tuple[str, ...]:
+        """What the program is to run on."""
+        return tuple(self.platform.split(","))
+
+    def slices_depthwise(self, platform: str) -> bool:
         """Depthwise convolutions become shifted slices times weights, which XLA's CPU code is much faster at."""
-        return self.depthwise == "slices" or (self.depthwise == "auto" and self.platform == "cpu")
+        return self.depthwise == "slices" or (self.depthwise == "auto" and platform == "cpu")

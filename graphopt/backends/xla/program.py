@@ -19,22 +19,27 @@ from graphopt.ir.value import Node, Value
 
 FORMAT = "xla"
 INPUT, WEIGHT, PROGRAM = "xla.INPUT", "xla.WEIGHT", "xla.PROGRAM"
-CODE, EXPORTED, PLATFORM, VERSION, PRODUCER = "code", "exported", "platform", "minimum_version", "producer"
+CODE, EXPORTED, PLATFORMS, VERSION, PRODUCER = "code", "exported", "platforms", "minimum_version", "producer"
+WEIGHTS_FORMAT = "weights_format"
 
 
 @dataclass
 class Program:
-    """StableHLO for signatures that compute the same; `inputs` and `outputs` are their names in order."""
+    """StableHLO for signatures that compute the same; `inputs` and `outputs` are their names in order.
+
+    A program for several platforms takes the place of the one it runs on, an int32 scalar, before its inputs.
+    """
 
     signatures: tuple[str, ...]
     inputs: Mapping[str, TensorType]
     outputs: Mapping[str, TensorType]
     code: bytes
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    platform: str = "cpu"
+    platforms: tuple[str, ...] = ("cpu",)
     minimum_version: str = ""
     producer: str = "graphopt"
     exported: bytes = b""
+    weights_format: str = "npz"
 
     @classmethod
     def of(
@@ -53,7 +58,7 @@ class Program:
             {name: _kept(value) for name, value in signature.input_values().items()},
             dict(zip(signature.outputs, kinds, strict=True)),
             code, dict(emitted.weights) if emitted is not None else {},
-            options.platform, options.minimum_version, producer,
+            options.platforms, options.minimum_version, producer, weights_format=options.weights_format,
         )  # fmt: skip
 
     @property
@@ -84,8 +89,9 @@ def model_of(programs: Sequence[Program], options: XlaOptions | None = None) -> 
                 value = held[id(tensor)] = made.output
             weights.append(value)
         attrs = {
-            CODE: program.code, EXPORTED: program.exported, PLATFORM: program.platform.encode(),
+            CODE: program.code, EXPORTED: program.exported, PLATFORMS: ",".join(program.platforms).encode(),
             VERSION: program.minimum_version.encode(), PRODUCER: program.producer.encode(),
+            WEIGHTS_FORMAT: program.weights_format.encode(),
         }  # fmt: skip
         node = graph.create_node(
             PROGRAM, [*inputs, *weights], attrs, name=graph.unique_name(f"{program.signatures[0]}/program"),
@@ -136,10 +142,11 @@ def program_at(node: Node, signature: Signature, names: tuple[str, ...]) -> Prog
         for value in node.inputs
         if value is not None and value.node.op == WEIGHT
     }
-    text = {key: node.attrs[key].decode() for key in (PLATFORM, VERSION, PRODUCER)}
+    text = {key: node.attrs[key].decode() for key in (PLATFORMS, VERSION, PRODUCER, WEIGHTS_FORMAT)}
     return Program(
         names,
         {name: value.type for name, value in signature.input_values().items()},
         {name: value.type for name, value in signature.output_values().items()},
-        node.attrs[CODE], weights, text[PLATFORM], text[VERSION], text[PRODUCER], node.attrs[EXPORTED],
+        node.attrs[CODE], weights, tuple(text[PLATFORMS].split(",")), text[VERSION], text[PRODUCER],
+        node.attrs[EXPORTED], text[WEIGHTS_FORMAT],
     )  # fmt: skip

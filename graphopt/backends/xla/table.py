@@ -11,9 +11,10 @@ from graphopt.backends.xla.emission import RuleFunction
 
 Function = TypeVar("Function", bound=RuleFunction)
 FAMILIES = (
-    "elementwise", "special", "rounding", "convolution", "pooling", "normalization", "matmul", "einsum", "reduction",
-    "reshaping", "slicing", "joining", "indexing", "scattering", "ordering", "filling", "resampling", "spectral",
-    "control", "lists", "random", "recurrent",
+    "elementwise", "activations", "special", "gradients", "rounding", "convolution", "pooling", "normalization",
+    "matmul", "einsum", "linalg", "fused", "reduction", "reshaping", "slicing", "joining", "indexing", "scattering",
+    "segments", "ordering", "filling", "diagonals", "resampling", "image", "detection", "spectral", "control", "lists",
+    "random", "recurrent", "refusals",
 )  # fmt: skip
 
 

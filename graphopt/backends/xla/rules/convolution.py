@@ -31,23 +31,41 @@ def depthwise(op: Emission) -> Operand:
     """Each channel by itself: a convolution with as many groups, or shifted slices times weights."""
     x, kernel = op.input(0), op.input(1)
     height, width, channels, multiplier = kernel.static
-    if op.options.slices_depthwise and multiplier == 1 and height * width <= SLICES and not is_channels_first(op):
+    fits = multiplier == 1 and height * width <= SLICES and not is_channels_first(op)
+
+    def sliced() -> Operand:
         return _slices(op, x, kernel)
-    grouped = op.build.reshape(kernel, (height, width, 1, channels * multiplier))
-    return convolve(op, x, grouped, channels)
+
+    def grouped() -> Operand:
+        return convolve(op, x, op.build.reshape(kernel, (height, width, 1, channels * multiplier)), channels)
+
+    return op.by_platform(lambda platform: sliced if fits and op.options.slices_depthwise(platform) else grouped)
 
 
 def convolve(op: Emission, x: Operand, kernel: Operand, groups: int) -> Operand:
     """A convolution with the node's own strides, dilations and padding; `kernel` ends in (input, output) channels."""
+    count = x.rank - 2
+    return convolve_windows(op, x, kernel, groups, spatial(op, "strides", count), spatial(op, "dilations", count))
+
+
+def convolve_windows(
+    op: Emission,
+    x: Operand,
+    kernel: Operand,
+    groups: int,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    full: bool = False,
+) -> Operand:
+    """A convolution with the node's own padding."""
     axes = space(op, x.rank)
-    strides, dilations = spatial(op, "strides", len(axes)), spatial(op, "dilations", len(axes))
     extent = [(size - 1) * gap + 1 for size, gap in zip(kernel.static[:-2], dilations, strict=True)]
     pads = paddings(op, [x.dims[axis] for axis in axes], extent, strides)
     sizes = [
         windows_over(x.dims[axis], window, stride, pad)
         for axis, window, stride, pad in zip(axes, extent, strides, pads, strict=True)
     ]
-    return emit_convolution(op, x, kernel, groups, sizes, pads, strides=strides, rhs_dilation=dilations)
+    return emit_convolution(op, x, kernel, groups, sizes, pads, strides=strides, rhs_dilation=dilations, full=full)
 
 
 def emit_convolution(
@@ -62,8 +80,10 @@ def emit_convolution(
     rhs_dilation: Sequence[int],
     lhs_dilation: Sequence[int] | None = None,
     swap_channels: bool = False,
+    full: bool = False,
 ) -> Operand:
-    """StableHLO's convolution in the node's data format. `swap_channels`: the kernel ends in (output, input)."""
+    """StableHLO's convolution in the node's data format. `swap_channels`: the kernel ends in (output, input);
+    `full` keeps the operands' own precision, whatever products have otherwise."""
     b = op.build
     axes, first = space(op, x.rank), is_channels_first(op)
     feature = 1 if first else x.rank - 1
@@ -77,7 +97,7 @@ def emit_convolution(
     for axis, size in zip(axes, sizes, strict=True):
         made_dims[axis] = size
     padding = b.ir.DenseElementsAttr.get(np.asarray(pads, np.int64).reshape(len(axes), 2))
-    x, kernel, dtype = b.operands_of_product(x, kernel)
+    x, kernel, dtype = (x, kernel, x.dtype) if full else b.operands_of_product(x, kernel)
     value = b.hlo.convolution(
         b.type(dtype, made_dims), x.value, kernel.value, numbers, groups, 1,
         window_strides=list(strides), padding=padding,
@@ -118,7 +138,27 @@ def _slices(op: Emission, x: Operand, kernel: Operand) -> Operand:
 @RULES.lower("tf.Conv2DBackpropInput", "tf.Conv3DBackpropInputV2")
 def transposed(op: Emission) -> Operand:
     """A transposed convolution: the image spread out by the strides, under the kernel turned around."""
-    b, kernel, x = op.build, op.input(1), op.input(2)
+    b, kernel = op.build, op.input(1)
+    made = op.dims()[1 if is_channels_first(op) else -1]
+    groups = made // kernel.static[-2] if isinstance(made, int) else 1
+    if groups > 1:
+        *window, inner, outer = kernel.static
+        axes = len(window)
+        split = b.reshape(kernel, (*window, inner, groups, outer // groups))
+        moved = b.transpose(split, (*range(axes), axes + 1, axes, axes + 2))
+        kernel = b.reshape(moved, (*window, groups * inner, outer // groups))
+    return _transposed(op, op.input(2), kernel, groups)
+
+
+@RULES.lower("tf.DepthwiseConv2dNativeBackpropInput")
+def depthwise_transposed(op: Emission) -> Operand:
+    """A transposed convolution of each channel by itself."""
+    return _transposed(op, op.input(2), op.input(1), op.input(1).static[2])
+
+
+def _transposed(op: Emission, x: Operand, kernel: Operand, groups: int) -> Operand:
+    """`kernel` ends in the channels of the result and those of `x` that one of them reads."""
+    b = op.build
     axes = space(op, x.rank)
     strides, dilations = spatial(op, "strides", len(axes)), spatial(op, "dilations", len(axes))
     extent = [(size - 1) * gap + 1 for size, gap in zip(kernel.static[:-2], dilations, strict=True)]
@@ -134,6 +174,6 @@ def transposed(op: Emission) -> Operand:
         pads.append((begin, end))
     turned = b.made(b.hlo.reverse(kernel.value, list(range(kernel.rank - 2))), kernel.dtype, kernel.dims)
     return emit_convolution(
-        op, x, turned, 1, sizes, pads,
+        op, x, turned, groups, sizes, pads,
         strides=[1] * len(axes), rhs_dilation=dilations, lhs_dilation=strides, swap_channels=True,
     )  # fmt: skip

@@ -12,8 +12,8 @@ from graphopt.ir.types import BOOL, COMPLEX64, COMPLEX128, FLOAT32, FLOAT64, DTy
 UNARY = {
     "tf.Ceil": "ceil", "tf.Cos": "cosine", "tf.Exp": "exponential", "tf.Expm1": "exponential_minus_one",
     "tf.Floor": "floor", "tf.Log": "log", "tf.Log1p": "log_plus_one", "tf.LogicalNot": "not_", "tf.Neg": "negate",
-    "tf.Rsqrt": "rsqrt", "tf.Sigmoid": "logistic", "tf.Sign": "sign", "tf.Sin": "sine", "tf.Sqrt": "sqrt",
-    "tf.Tanh": "tanh", "tf.Invert": "not_", "tf.PopulationCount": "popcnt",
+    "tf.Rsqrt": "rsqrt", "tf.Sign": "sign", "tf.Sin": "sine", "tf.Sqrt": "sqrt",
+    "tf.Invert": "not_", "tf.PopulationCount": "popcnt",
 }  # fmt: skip
 BINARY = {
     "tf.Add": "add", "tf.AddV2": "add", "tf.Sub": "subtract", "tf.Mul": "multiply", "tf.RealDiv": "divide",
@@ -27,7 +27,9 @@ COMPARISONS = {
 }  # fmt: skip
 IDENTITIES = (
     "tf.Identity", "tf.StopGradient", "tf.PreventGradient", "tf.Snapshot", "tf.CheckNumerics",
-    "tf.PlaceholderWithDefault", "tf.DebugGradientIdentity",
+    "tf.PlaceholderWithDefault", "tf.DebugGradientIdentity", "tf.GuaranteeConst", "tf.CheckNumericsV2", "tf.Copy",
+    "tf.CopyHost", "tf.DeepCopy", "tf.DebugIdentity", "tf.DebugIdentityV2", "tf.DebugIdentityV3", "tf.Print",
+    "tf.XlaSharding", "tf.XlaOptimizationBarrier", "tf.RefIdentity",
 )  # fmt: skip
 
 
@@ -108,56 +110,6 @@ def reciprocal(op: Emission) -> Operand:
     return op.build.div(op.build.like(1, x), x)
 
 
-@RULES.lower("tf.Relu")
-def relu(op: Emission) -> Operand:
-    """Rectified linear units."""
-    return op.build.max(op.input(0), 0)
-
-
-@RULES.lower("tf.Relu6")
-def relu6(op: Emission) -> Operand:
-    """Rectified, and cut off at six."""
-    return op.build.min(op.build.max(op.input(0), 0), 6)
-
-
-@RULES.lower("tf.LeakyRelu")
-def leaky_relu(op: Emission) -> Operand:
-    """Rectified with a slope below zero."""
-    x = op.input(0)
-    return op.build.select(op.build.compare("GT", x, 0), x, op.build.mul(x, float(op.attr("alpha"))))
-
-
-@RULES.lower("tf.Elu")
-def elu(op: Emission) -> Operand:
-    """An exponential below zero."""
-    x = op.input(0)
-    return op.build.select(op.build.compare("GT", x, 0), x, op.build.unary("exponential_minus_one", x))
-
-
-@RULES.lower("tf.Selu")
-def selu(op: Emission) -> Operand:
-    """Elu, scaled so that activations keep mean and variance."""
-    b, x = op.build, op.input(0)
-    scale, alpha = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
-    below = b.mul(b.unary("exponential_minus_one", x), scale * alpha)
-    return b.select(b.compare("GT", x, 0), b.mul(x, scale), below)
-
-
-@RULES.lower("tf.Softplus")
-def softplus(op: Emission) -> Operand:
-    """`log(exp(x) + 1)`, without overflow."""
-    b, x = op.build, op.input(0)
-    small = b.unary("log_plus_one", b.unary("exponential", b.unary("negate", b.unary("abs", x))))
-    return b.add(b.max(x, 0), small)
-
-
-@RULES.lower("tf.Softsign")
-def softsign(op: Emission) -> Operand:
-    """`x / (1 + |x|)`."""
-    b, x = op.build, op.input(0)
-    return b.div(x, b.add(b.unary("abs", x), 1))
-
-
 @RULES.lower("tf.Mod", "tf.FloorMod")
 def floor_mod(op: Emission) -> Operand:
     """What a division rounded down leaves: it has the sign of the divisor."""
@@ -208,7 +160,7 @@ def without_nan(op: Emission) -> Operand:
     return b.select(b.compare("EQ", guard, 0), b.like(0, made), made)
 
 
-@RULES.lower("tf.AddN")
+@RULES.lower("tf.AddN", "tf.AccumulateNV2")
 def add_n(op: Emission) -> Operand:
     """The sum of all inputs."""
     total, *others = op.inputs
@@ -220,7 +172,11 @@ def add_n(op: Emission) -> Operand:
 @RULES.lower("tf.BiasAdd", "tf.BiasAddV1")
 def bias_add(op: Emission) -> Operand:
     """A bias along the channels."""
-    x, bias = op.input(0), op.input(1)
+    return add_channels(op, op.input(0), op.input(1))
+
+
+def add_channels(op: Emission, x: Operand, bias: Operand) -> Operand:
+    """`x` with a number for each channel added."""
     channel = 1 if op.text("data_format", "NHWC").startswith("NC") and x.rank > 2 else x.rank - 1
     return op.build.add(x, op.build.broadcast(bias, x.dims, (channel,)))
 

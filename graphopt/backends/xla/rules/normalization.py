@@ -30,11 +30,20 @@ def batch_norm(op: Emission) -> list[Operand | None]:
     else:
         mean, variance = op.input(3), op.input(4)
         outputs[1:3] = [mean, variance]
+    outputs[0] = normalized(op, x, scale, offset, mean, variance)
+    return outputs
+
+
+def normalized(op: Emission, x: Operand, scale: Operand, offset: Operand, mean: Operand, variance: Operand) -> Operand:
+    """`x` brought to mean and variance of each channel, in float32 at least, then scaled and moved."""
+    b = op.build
+    channel = 1 if is_channels_first(op) else x.rank - 1
+    wide = b.convert(x, FLOAT32) if x.dtype.bits < 32 else x
+    scale, offset, mean, variance = (b.convert(part, wide.dtype) for part in (scale, offset, mean, variance))
     factor = b.mul(scale, b.unary("rsqrt", b.add(variance, float(op.attr("epsilon")))))
     shift = b.sub(offset, b.mul(mean, factor))
     made = b.add(b.mul(wide, b.broadcast(factor, x.dims, (channel,))), b.broadcast(shift, x.dims, (channel,)))
-    outputs[0] = b.convert(made, x.dtype)
-    return outputs
+    return b.convert(made, x.dtype)
 
 
 @RULES.lower("tf.Softmax", "tf.LogSoftmax")

@@ -17,16 +17,19 @@ def top_k(op: Emission) -> list[Operand | None]:
     axis = x.rank - 1
     count = int(op.constant_input(1, "k").reshape(-1)[0]) if op.node.op == "tf.TopKV2" else int(op.attr("k"))
     places = b.iota(INT32, x.dims, axis)
-    operation = b.hlo.SortOp(
-        [b.type(x.dtype, x.dims), b.type(INT32, x.dims)], [x.value, places.value], dimension=axis, is_stable=True
-    )
-    b.scalar_region(
-        operation, (x.dtype, x.dtype, INT32, INT32), lambda left, right, i, j: [b.compare("GT", left, right)]
-    )
     starts, limits = [0] * x.rank, [*x.dims[:-1], count]
-    values = b.slice(b.made(operation.results[0], x.dtype, x.dims), starts, limits)
-    found = b.slice(b.made(operation.results[1], INT32, x.dims), starts, limits)
+    values, found = (b.slice(part, starts, limits) for part in b.sort("GT", x, [places], axis))
     return [values, b.convert(found, op.node.outputs[1].dtype)]
+
+
+@RULES.lower("tf.NthElement")
+def nth_element(op: Emission) -> Operand:
+    """The element that n others along the last axis are below, or above."""
+    b, x = op.build, op.input(0)
+    place = int(op.constant_input(1, "n").reshape(-1)[0])
+    (ordered,) = b.sort("GT" if op.attr("reverse") else "LT", x, [], x.rank - 1)
+    part = b.slice(ordered, [0] * (x.rank - 1) + [place], [*x.dims[:-1], place + 1])
+    return b.reshape(part, x.dims[:-1])
 
 
 @RULES.lower("tf.LowerBound", "tf.UpperBound")

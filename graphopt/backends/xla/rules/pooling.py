@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from graphopt.backends.xla.builder import neutral
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
-from graphopt.backends.xla.rules.windows import paddings, space, spatial, windows_over
+from graphopt.backends.xla.rules.windows import is_channels_first, paddings, space, spatial, windows_over
 from graphopt.backends.xla.table import RULES
 from graphopt.ir.dimensions import KnownDim
+from graphopt.ir.types import INT32
 
 
 @RULES.lower("tf.MaxPool", "tf.MaxPool3D", "tf.MaxPoolV2")
 def max_pool(op: Emission) -> Operand:
     """The maximum of each window."""
-    x = op.input(0)
-    if op.node.op == "tf.MaxPoolV2":
-        op.refuse("its window is an operand", "export the model with fixed windows")
-    return _pooled(op, "maximum", x)[0]
+    return _pooled(op, "maximum", op.input(0))[0]
+
+
+@RULES.lower("tf.MaxPoolWithArgmax")
+def max_pool_with_places(op: Emission) -> list[Operand | None]:
+    """The maximum of each window, and the first place that has it."""
+    b, x = op.build, op.input(0)
+    batch, *_, channels = x.static
+    window, strides = spatial(op, "ksize", 2), spatial(op, "strides", 2)
+    pads = paddings(op, x.dims[1:3], window, strides)
+    shape = x.dims if op.attr("include_batch_in_index") else (1, *x.dims[1:])
+    size = int(np.prod(shape))
+    places = b.broadcast(b.reshape(b.iota(INT32, (size,), 0), shape), x.dims)
+    dims = [batch, *(windows_over(x.dims[1 + at], window[at], strides[at], pads[at]) for at in range(2)), channels]
+    padding = b.ir.DenseElementsAttr.get(np.asarray([(0, 0), *pads, (0, 0)], np.int64))
+    starts = [b.constant(neutral("maximum", x.dtype), x.dtype), b.constant(size, INT32)]
+    operation = b.hlo.ReduceWindowOp(
+        [b.type(x.dtype, dims), b.type(INT32, dims)], [x.value, places.value], [start.value for start in starts],
+        [1, *window, 1], window_strides=[1, *strides, 1], padding=padding,
+    )  # fmt: skip
+
+    def larger(value: Operand, place: Operand, other: Operand, where: Operand) -> list[Operand]:
+        ties = b.binary("and_", b.compare("EQ", value, other), b.compare("LT", place, where))
+        first = b.binary("or_", b.compare("GT", value, other), ties)
+        return [b.select(first, value, other), b.select(first, place, where)]
+
+    b.scalar_region(operation, (x.dtype, INT32, x.dtype, INT32), larger)
+    values, found = (b.made(v, dtype, dims) for v, dtype in zip(operation.results, (x.dtype, INT32), strict=True))
+    return [values, b.convert(found, op.node.outputs[1].dtype)]
 
 
 @RULES.lower("tf.AvgPool", "tf.AvgPool3D")
@@ -38,9 +64,19 @@ def avg_pool(op: Emission) -> Operand:
 
 def _pooled(op: Emission, kind: str, x: Operand) -> tuple[Operand, list[tuple[int, int]], list[int]]:
     axes = space(op, x.rank)
-    window, strides = spatial(op, "ksize", len(axes)), spatial(op, "strides", len(axes))
+    window, strides = _window(op, len(axes))
     pads = paddings(op, [x.dims[axis] for axis in axes], window, strides)
     return reduce_window(op, kind, x, axes, window, strides, pads), pads, window
+
+
+def _window(op: Emission, count: int) -> tuple[list[int], list[int]]:
+    """Sizes and strides of the window, attributes or, in the second version, operands."""
+    if op.node.op != "tf.MaxPoolV2":
+        return spatial(op, "ksize", count), spatial(op, "strides", count)
+    first = 2 if is_channels_first(op) else 1
+    given = (op.constant_input(place, "its window").reshape(-1).tolist() for place in (1, 2))
+    sizes, strides = (numbers[first : first + count] for numbers in given)
+    return sizes, strides
 
 
 def reduce_window(
@@ -51,8 +87,9 @@ def reduce_window(
     window: Sequence[int],
     strides: Sequence[int],
     pads: Sequence[tuple[int, int]],
+    body: Callable[[Operand, Operand], Operand] | None = None,
 ) -> Operand:
-    """A reduction of windows along `axes`."""
+    """A reduction of windows along `axes`; `body` puts two elements together in another way than `kind`."""
     b = op.build
     sizes, steps, padding = [1] * x.rank, [1] * x.rank, [(0, 0)] * x.rank
     dims = list(x.dims)
@@ -64,5 +101,6 @@ def reduce_window(
         [b.type(x.dtype, dims)], [x.value], [start.value], sizes, window_strides=steps,
         padding=b.ir.DenseElementsAttr.get(np.asarray(padding, np.int64).reshape(x.rank, 2)),
     )  # fmt: skip
-    b.scalar_region(operation, (x.dtype, x.dtype), lambda left, right: [b.binary(kind, left, right)])
+    join = body if body is not None else lambda left, right: b.binary(kind, left, right)
+    b.scalar_region(operation, (x.dtype, x.dtype), lambda left, right: [join(left, right)])
     return b.made(operation.results[0], x.dtype, dims)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from graphopt.backends.xla.builder import neutral, size_of
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
@@ -74,7 +76,7 @@ def arg_extreme(op: Emission) -> Operand:
     return b.convert(b.made(operation.results[1], index, dims), op.dtype)
 
 
-@RULES.lower("tf.Cumsum", "tf.Cumprod")
+@RULES.lower("tf.Cumsum", "tf.Cumprod", "tf.CumulativeLogsumexp")
 def running(op: Emission) -> Operand:
     """Sums or products of all elements so far: windows that reach back to the start."""
     x = op.input(0)
@@ -82,10 +84,20 @@ def running(op: Emission) -> Operand:
     size = x.dims[axis]
     if not isinstance(size, int):
         op.refuse(f"it runs along the dimension {size}, which is not known", "specialise the inputs (--unknown)")
-    kind = "add" if op.node.op == "tf.Cumsum" else "multiply"
     if size == 0:
         return x
     pads = (0, size - 1) if op.attr("reverse") else (size - 1, 0)
     if op.attr("exclusive"):
         pads = (pads[0] - 1, pads[1] + 1) if op.attr("reverse") else (pads[0] + 1, pads[1] - 1)
-    return reduce_window(op, kind, x, [axis], [size], [1], [pads])
+    if op.node.op != "tf.CumulativeLogsumexp":
+        return reduce_window(op, "add" if op.node.op == "tf.Cumsum" else "multiply", x, [axis], [size], [1], [pads])
+    return reduce_window(op, "maximum", x, [axis], [size], [1], [pads], lambda left, right: _log_add(op, left, right))
+
+
+def _log_add(op: Emission, x: Operand, y: Operand) -> Operand:
+    """`log(exp(x) + exp(y))`, without overflow."""
+    b = op.build
+    high, apart = b.max(x, y), b.unary("negate", b.unary("abs", b.sub(x, y)))
+    is_empty = b.compare("EQ", high, -math.inf)
+    made = b.add(high, b.unary("log_plus_one", b.unary("exponential", apart)))
+    return b.select(is_empty, high, made)

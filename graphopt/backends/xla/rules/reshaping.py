@@ -6,8 +6,11 @@ import numpy as np
 
 from graphopt.backends.xla.builder import size_of
 from graphopt.backends.xla.emission import Emission
-from graphopt.backends.xla.operand import Operand
+from graphopt.backends.xla.operand import SPECIALISE, Operand
+from graphopt.backends.xla.rules.indexing import emit_gather
 from graphopt.backends.xla.table import RULES
+from graphopt.ir.dimensions import KnownDim
+from graphopt.ir.types import INT32
 
 
 @RULES.lower("tf.Reshape", "tf.Squeeze", "tf.ExpandDims")
@@ -74,6 +77,50 @@ def reverse(op: Emission) -> Operand:
     if not axes:
         return x
     return op.build.made(op.build.hlo.reverse(x.value, axes), x.dtype, x.dims)
+
+
+@RULES.lower("tf.Roll")
+def roll(op: Emission) -> Operand:
+    """Moved along axes, what leaves at one end coming in at the other."""
+    b, made = op.build, op.input(0)
+    shifts, axes = (op.constant_input(place, what).reshape(-1) for place, what in ((1, "the shift"), (2, "the axis")))
+    for shift, axis in zip(shifts.tolist(), (int(axis) % made.rank for axis in axes), strict=True):
+        size = made.dims[axis]
+        if not isinstance(size, int):
+            op.refuse(f"it moves along the dimension {size}, which is not known", SPECIALISE)
+        cut = -shift % size if size else 0
+        starts, limits = [0] * made.rank, list(made.dims)
+        starts[axis] = limits[axis] = cut
+        parts = [b.slice(made, starts, made.dims), b.slice(made, [0] * made.rank, limits)]
+        made = b.concatenate(parts, axis) if cut else made
+    return made
+
+
+@RULES.lower("tf.ReverseSequence")
+def reverse_sequence(op: Emission) -> Operand:
+    """The first elements of each row the other way round, as many as its length says."""
+    b, x, lengths = op.build, op.input(0), op.input(1)
+    along, batch = int(op.attr("seq_dim")) % x.rank, int(op.attr("batch_dim", 0)) % x.rank
+    places = b.iota(INT32, x.dims, along)
+    long = b.broadcast(b.convert(lengths, INT32), x.dims, (batch,))
+    source = b.select(b.compare("LT", places, long), b.sub(b.sub(long, places), 1), places)
+    counts = [source if axis == along else b.iota(INT32, x.dims, axis) for axis in range(x.rank)]
+    vectors = b.concatenate([b.reshape(part, (*x.dims, 1)) for part in counts], x.rank)
+    return emit_gather(op, x, vectors, range(x.rank), [1] * x.rank, [], x.dims)
+
+
+@RULES.lower("tf.ConcatOffset")
+def concat_offset(op: Emission) -> list[Operand | None]:
+    """Where each part begins in what they are joined to."""
+    b, axis = op.build, int(op.constant_input(0, "the axis").reshape(-1)[0])
+    made: list[Operand | None] = []
+    total: KnownDim = 0
+    for place, value in enumerate(op.node.outputs):
+        dims = op.sizes(1 + place, "a shape")
+        starts = [total if at == axis % len(dims) else 0 for at in range(len(dims))]
+        made.append(b.convert(b.sizes.stacked(starts), value.dtype))
+        total = total + dims[axis]
+    return made
 
 
 @RULES.lower("tf.Bitcast")

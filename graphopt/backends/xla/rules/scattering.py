@@ -1,8 +1,7 @@
-"""Slices written to index vectors, and sums over segments."""
+"""Slices written to index vectors."""
 
 from __future__ import annotations
 
-from graphopt.backends.xla.builder import neutral
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
 from graphopt.backends.xla.rules.slicing import element
@@ -11,10 +10,6 @@ from graphopt.backends.xla.table import RULES
 UPDATES = {
     "tf.TensorScatterUpdate": "", "tf.TensorScatterAdd": "add", "tf.TensorScatterSub": "subtract",
     "tf.TensorScatterMax": "maximum", "tf.TensorScatterMin": "minimum",
-}  # fmt: skip
-SEGMENTS = {
-    "tf.UnsortedSegmentSum": "add", "tf.UnsortedSegmentMax": "maximum", "tf.UnsortedSegmentMin": "minimum",
-    "tf.UnsortedSegmentProd": "multiply",
 }  # fmt: skip
 
 
@@ -59,19 +54,3 @@ def scatter_nd(op: Emission) -> Operand:
     """Slices added up in zeros."""
     vectors, updates = op.input(0), op.input(1)
     return emit_scatter(op, op.build.full(0, updates.dtype, op.dims()), vectors, updates, "add")
-
-
-@RULES.lower(*SEGMENTS)
-def segments(op: Emission) -> Operand:
-    """Rows of one segment put together; a segment without rows has what changes nothing."""
-    b, x, owners = op.build, op.input(0), op.input(1)
-    kind, dims = SEGMENTS[op.node.op], op.dims()
-    number = neutral(kind, x.dtype)
-    if kind in ("maximum", "minimum") and x.dtype.is_float:
-        import ml_dtypes
-
-        limits = ml_dtypes.finfo(x.dtype.numpy)
-        number = limits.min if kind == "maximum" else limits.max
-    start = b.broadcast(b.constant(number, x.dtype), dims)
-    vectors = b.reshape(owners, (*owners.dims, 1))
-    return emit_scatter(op, start, vectors, x, kind)

@@ -145,9 +145,9 @@ def test_shapes_that_follow_from_data_are_refused() -> None:
 
 
 def test_what_has_no_rule_is_named() -> None:
-    model = text_model("%y = tf.Unique(%x)", "%x: float32[4]")
+    model = text_model("%y = tf.Dawsn(%x)", "%x: float32[4]")
     (finding,) = XlaBackend().check(model)
-    assert (finding.node, finding.operator) == ("y", "tf.Unique")
+    assert (finding.node, finding.operator) == ("y", "tf.Dawsn")
     assert "no rule" in finding.reason
     assert "fallback" in finding.remedy
 
