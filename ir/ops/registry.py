@@ -53,6 +53,7 @@ FAMILIES = (
     "graphopt.ir.ops.tf_detection",
     "graphopt.ir.ops.tf_audio",
     "graphopt.ir.ops.tf_linalg",
+    "graphopt.ir.ops.tf_decompositions",
     "graphopt.ir.ops.tf_einsum",
     "graphopt.ir.ops.tf_diagonal",
     "graphopt.ir.ops.tf_fourier",

@@ -1,4 +1,4 @@
-"""Operators of TensorFlow on matrices: products, solutions, inverses, determinants, decompositions."""
+"""Operators of TensorFlow on matrices: products, solutions, inverses, determinants."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.ir.dimensions import Dim, add, minimum
+from graphopt.ir.dimensions import Dim
 from graphopt.ir.ops.inference import InferenceContext, InferenceError, broadcast_shapes, same_as
 from graphopt.ir.ops.registry import register
 from graphopt.ir.ops.tf_elementwise import Array, evaluation, is_narrow, merged_shapes
@@ -57,7 +57,7 @@ def _batch_matmul(broadcasts: bool) -> Callable[..., Array]:
     return evaluate
 
 
-def _matrix_dims(shape: Shape, swap: bool) -> tuple[Sequence[Dim] | None, Dim, Dim]:
+def matrix_dims(shape: Shape, swap: bool) -> tuple[Sequence[Dim] | None, Dim, Dim]:
     """Batch dimensions, rows and columns; all unknown where the rank is. Raises below rank 2."""
     if shape.dims is None:
         return None, None, None
@@ -67,7 +67,8 @@ def _matrix_dims(shape: Shape, swap: bool) -> tuple[Sequence[Dim] | None, Dim, D
     return shape.dims[:-2], columns if swap else rows, rows if swap else columns
 
 
-def _check_equal(left: Dim, right: Dim, what: str) -> None:
+def check_equal(left: Dim, right: Dim, what: str) -> None:
+    """Raise where two dimensions, called `what`, are known to differ."""
     if isinstance(left, int) and isinstance(right, int) and left != right:
         raise InferenceError(f"{what} differ: {left} and {right}")
 
@@ -77,18 +78,18 @@ def _matmul_shape(context: InferenceContext) -> Sequence[Shape]:
     for index in (0, 1):
         if context.shape(index).rank not in (None, 2):
             raise InferenceError(f"{context.shape(index)} is not the shape of a matrix")
-    _, rows, inner_left = _matrix_dims(context.shape(0), context.attrs["transpose_a"])
-    _, inner_right, columns = _matrix_dims(context.shape(1), context.attrs["transpose_b"])
-    _check_equal(inner_left, inner_right, "inner dimensions")
+    _, rows, inner_left = matrix_dims(context.shape(0), context.attrs["transpose_a"])
+    _, inner_right, columns = matrix_dims(context.shape(1), context.attrs["transpose_b"])
+    check_equal(inner_left, inner_right, "inner dimensions")
     return [Shape((rows, columns))]
 
 
 def _batch_matmul_shape(broadcasts: bool) -> Callable[[InferenceContext], Sequence[Shape]]:
     @settled("adj_x", "adj_y")
     def infer(context: InferenceContext) -> Sequence[Shape]:
-        left, rows, inner_left = _matrix_dims(context.shape(0), context.attrs["adj_x"])
-        right, inner_right, columns = _matrix_dims(context.shape(1), context.attrs["adj_y"])
-        _check_equal(inner_left, inner_right, "inner dimensions")
+        left, rows, inner_left = matrix_dims(context.shape(0), context.attrs["adj_x"])
+        right, inner_right, columns = matrix_dims(context.shape(1), context.attrs["adj_y"])
+        check_equal(inner_left, inner_right, "inner dimensions")
         if broadcasts:
             if left is None or right is None:
                 return [UNKNOWN_SHAPE]
@@ -123,56 +124,58 @@ def _cross_shape(context: InferenceContext) -> Sequence[Shape]:
 # Square matrices ----------------------------------------------------------------------------------------------
 
 
-def _check_square(array: Array) -> None:
+def check_square(array: Array) -> None:
+    """Raise where `array` holds no square matrices."""
     if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
         raise ValueError(f"an array of shape {array.shape} is not a square matrix")
 
 
-def _in_double(array: Array) -> Array:
+def in_double(array: Array) -> Array:
+    """`array` in double precision, complex if it is."""
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def _inverse(attrs: Any, array: Array) -> Array:
-    _check_square(array)
+    check_square(array)
     with np.errstate(all="ignore"):
         source = transposed(array, conjugate=True) if attrs["adjoint"] else array
-        return np.linalg.inv(_in_double(source)).astype(array.dtype)
+        return np.linalg.inv(in_double(source)).astype(array.dtype)
 
 
 def _cholesky(attrs: Any, array: Array) -> Array:
-    _check_square(array)
-    return np.linalg.cholesky(_in_double(array)).astype(array.dtype)
+    check_square(array)
+    return np.linalg.cholesky(in_double(array)).astype(array.dtype)
 
 
 def _determinant(attrs: Any, array: Array) -> Array:
-    _check_square(array)
+    check_square(array)
     with np.errstate(all="ignore"):
-        return np.asarray(np.linalg.det(_in_double(array))).astype(array.dtype)
+        return np.asarray(np.linalg.det(in_double(array))).astype(array.dtype)
 
 
 def _log_determinant(attrs: Any, array: Array) -> list[Array]:
-    _check_square(array)
+    check_square(array)
     with np.errstate(all="ignore"):
-        sign, logarithm = np.linalg.slogdet(_in_double(array))
+        sign, logarithm = np.linalg.slogdet(in_double(array))
         return [np.asarray(sign).astype(array.dtype), np.asarray(logarithm).astype(array.dtype)]
 
 
 def _solve(attrs: Any, matrix: Array, right: Array) -> Array:
-    _check_square(matrix)
+    check_square(matrix)
     if matrix.shape[:-1] != right.shape[:-1] or right.ndim < 2:
         raise ValueError(f"arrays of shapes {matrix.shape} and {right.shape} make no system of equations")
     source = transposed(matrix, conjugate=True) if attrs["adjoint"] else matrix
-    return np.linalg.solve(_in_double(source), _in_double(right)).astype(matrix.dtype)
+    return np.linalg.solve(in_double(source), in_double(right)).astype(matrix.dtype)
 
 
 def _triangular_solve(attrs: Any, matrix: Array, right: Array) -> Array:
-    _check_square(matrix)
+    check_square(matrix)
     if right.ndim < 2 or right.shape[-2] != matrix.shape[-1]:
         raise ValueError(f"arrays of shapes {matrix.shape} and {right.shape} make no system of equations")
     lower = attrs["lower"] != attrs["adjoint"]
-    source = _in_double(transposed(matrix, conjugate=True) if attrs["adjoint"] else matrix)
+    source = in_double(transposed(matrix, conjugate=True) if attrs["adjoint"] else matrix)
     size, batch = matrix.shape[-1], np.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
-    solution = np.array(np.broadcast_to(_in_double(right), (*batch, *right.shape[-2:])))
+    solution = np.array(np.broadcast_to(in_double(right), (*batch, *right.shape[-2:])))
     with np.errstate(all="ignore"):
         for step in range(size):
             row = step if lower else size - 1 - step
@@ -184,12 +187,13 @@ def _triangular_solve(attrs: Any, matrix: Array, right: Array) -> Array:
 
 def square_dims(shape: Shape) -> tuple[Sequence[Dim], Dim] | None:
     """Batch dimensions and size of a square matrix; None where the rank is unknown. Raises where it is not square."""
-    batch, rows, columns = _matrix_dims(shape, swap=False)
-    _check_equal(rows, columns, "the sides of a square matrix")
+    batch, rows, columns = matrix_dims(shape, swap=False)
+    check_equal(rows, columns, "the sides of a square matrix")
     return None if batch is None else (batch, rows if isinstance(rows, int) else columns or rows)
 
 
-def _square_shape(context: InferenceContext) -> Sequence[Shape]:
+def square_shape(context: InferenceContext) -> Sequence[Shape]:
+    """The shape of the first input, square matrices."""
     found = square_dims(context.shape(0))
     return [UNKNOWN_SHAPE if found is None else Shape((*found[0], found[1], found[1]))]
 
@@ -202,10 +206,10 @@ def _batch_shape(context: InferenceContext) -> Sequence[Shape]:
 def _solve_shape(broadcasts: bool) -> Callable[[InferenceContext], Sequence[Shape]]:
     def infer(context: InferenceContext) -> Sequence[Shape]:
         found = square_dims(context.shape(0))
-        right, rows, columns = _matrix_dims(context.shape(1), swap=False)
+        right, rows, columns = matrix_dims(context.shape(1), swap=False)
         if found is None or right is None:
             return [UNKNOWN_SHAPE]
-        _check_equal(found[1], rows, "numbers of equations")
+        check_equal(found[1], rows, "numbers of equations")
         left = Shape(found[0])
         batch = broadcast_shapes([left, Shape(right)]) if broadcasts else left.merged(Shape(right))
         if batch is None or batch.dims is None:
@@ -215,65 +219,6 @@ def _solve_shape(broadcasts: bool) -> Callable[[InferenceContext], Sequence[Shap
     return infer
 
 
-# Decompositions: no evaluation, for the signs and the order of their results are anyone's choice ---------------
-
-
-@settled("compute_uv", "full_matrices")
-def _singular_values_shape(context: InferenceContext) -> Sequence[Shape]:
-    batch, rows, columns = _matrix_dims(context.shape(0), swap=False)
-    if batch is None:
-        return [UNKNOWN_SHAPE] * 3
-    small = minimum(rows, columns)
-    values = Shape((*batch, small))
-    if not context.attrs["compute_uv"]:
-        return [values, UNKNOWN_SHAPE, UNKNOWN_SHAPE]
-    if context.attrs["full_matrices"]:
-        return [values, Shape((*batch, rows, rows)), Shape((*batch, columns, columns))]
-    return [values, Shape((*batch, rows, small)), Shape((*batch, columns, small))]
-
-
-@settled("compute_v")
-def _eigen_shape(context: InferenceContext) -> Sequence[Shape]:
-    found = square_dims(context.shape(0))
-    if found is None:
-        return [UNKNOWN_SHAPE] * 2
-    batch, size = found
-    return [Shape((*batch, size)), Shape((*batch, size, size)) if context.attrs["compute_v"] else UNKNOWN_SHAPE]
-
-
-def _eigen_of_old_shape(context: InferenceContext) -> Sequence[Shape]:
-    found = square_dims(context.shape(0))
-    return [UNKNOWN_SHAPE if found is None else Shape((*found[0], add(found[1], 1), found[1]))]
-
-
-@settled("full_matrices")
-def _qr_shape(context: InferenceContext) -> Sequence[Shape]:
-    batch, rows, columns = _matrix_dims(context.shape(0), swap=False)
-    if batch is None:
-        return [UNKNOWN_SHAPE] * 2
-    inner = rows if context.attrs["full_matrices"] else minimum(rows, columns)
-    return [Shape((*batch, rows, inner)), Shape((*batch, inner, columns))]
-
-
-def _lu_shape(context: InferenceContext) -> Sequence[Shape]:
-    found = square_dims(context.shape(0))
-    if found is None:
-        return [UNKNOWN_SHAPE] * 2
-    return [Shape((*found[0], found[1], found[1])), Shape((*found[0], found[1]))]
-
-
-def _least_squares_shape(context: InferenceContext) -> Sequence[Shape]:
-    batch, rows, columns = _matrix_dims(context.shape(0), swap=False)
-    right, equations, results = _matrix_dims(context.shape(1), swap=False)
-    _check_equal(rows, equations, "numbers of equations")
-    if batch is None or right is None:
-        return [UNKNOWN_SHAPE]
-    both = Shape(batch).merged(Shape(right))
-    if both is None or both.dims is None:
-        raise InferenceError(f"batches of shapes {Shape(batch)} and {Shape(right)} differ")
-    return [Shape((*both.dims, columns, results))]
-
-
 def _register() -> None:
     register("tf.MatMul", shape=_matmul_shape, evaluate=_matmul)
     register("tf.SparseMatMul", shape=_matmul_shape, evaluate=_sparse_matmul)
@@ -281,21 +226,14 @@ def _register() -> None:
     register(("tf.BatchMatMulV2", "tf.BatchMatMulV3"), shape=_batch_matmul_shape(True), evaluate=_batch_matmul(True))
     register("tf.Cross", shape=_cross_shape, evaluate=evaluation(_cross))
 
-    register(("tf.MatrixInverse", "tf.BatchMatrixInverse"), shape=_square_shape, evaluate=_inverse)
-    register(("tf.Cholesky", "tf.BatchCholesky"), shape=_square_shape, evaluate=_cholesky)
+    register(("tf.MatrixInverse", "tf.BatchMatrixInverse"), shape=square_shape, evaluate=_inverse)
+    register(("tf.Cholesky", "tf.BatchCholesky"), shape=square_shape, evaluate=_cholesky)
     register(("tf.MatrixDeterminant", "tf.BatchMatrixDeterminant"), shape=_batch_shape, evaluate=_determinant)
     register("tf.LogMatrixDeterminant", shape=_batch_shape, evaluate=_log_determinant)
     register(("tf.MatrixSolve", "tf.BatchMatrixSolve"), shape=_solve_shape(False), evaluate=_solve)
     names = ("tf.MatrixTriangularSolve", "tf.BatchMatrixTriangularSolve")
     register(names, shape=_solve_shape(True), evaluate=_triangular_solve)
 
-    register(("tf.MatrixExponential", "tf.MatrixLogarithm", "tf.MatrixSquareRoot"), shape=_square_shape)
-    register(("tf.MatrixSolveLs", "tf.BatchMatrixSolveLs"), shape=_least_squares_shape)
-    register(("tf.Svd", "tf.BatchSvd"), shape=_singular_values_shape)
-    register(("tf.SelfAdjointEigV2", "tf.BatchSelfAdjointEigV2", "tf.Eig"), shape=_eigen_shape)
-    register(("tf.SelfAdjointEig", "tf.BatchSelfAdjointEig"), shape=_eigen_of_old_shape)
-    register("tf.Qr", shape=_qr_shape)
-    register("tf.Lu", shape=_lu_shape)
     register(("tf.CholeskyGrad", "tf.BatchCholeskyGrad"), traits=Trait.TRAINING, shape=same_as())
 
 

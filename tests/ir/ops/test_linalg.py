@@ -275,21 +275,52 @@ def test_matrices_refused() -> None:
         ops.find("tf.Cholesky").evaluate({}, indefinite)  # type: ignore[union-attr, misc]
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 4)])
-def test_decompositions_have_shapes_alone(shape: tuple[int, ...]) -> None:
+NEAR = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def first_alone(place: int, ours: Any, theirs: Any) -> None:
+    """TensorFlow leaves outputs that are not asked for as they are in memory."""
+    if not place:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_decompositions(data: Any) -> None:
+    """Of matrices of any form, signs of vectors too."""
+    rows, columns = (data.draw(st.integers(1, 6)) for _ in range(2))
+    batch = data.draw(st.sampled_from([(), (3,), (2, 1)]))
+    random = np.random.RandomState(data.draw(st.integers(0, 2**16)))
+    x = random.uniform(-1, 1, (*batch, rows, columns)).astype(data.draw(st.sampled_from(REAL)))
+    full = {"full_matrices": data.draw(st.booleans())}
+    check_operator("Qr", [x], full, **NEAR)
+    for vectors in (False, True):
+        compare = None if vectors else first_alone
+        check_operator("Svd", [x], {**full, "compute_uv": vectors}, inferable=vectors, compare=compare, **NEAR)
+    right = random.uniform(-1, 1, (*batch, rows, 2)).astype(x.dtype)
+    check_operator("MatrixSolveLs", [x, right, np.float64(0.3)], {"fast": True}, rtol=1e-3, atol=1e-3)
+    check_operator("MatrixSolveLs", [x, right, np.float64(0.3)], {"fast": False}, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 4, 4)])
+def test_functions_and_factors_of_square_matrices(shape: tuple[int, ...]) -> None:
     x = (np.random.RandomState(0).uniform(-1, 1, shape) + 3 * np.eye(shape[-1])).astype(np.float32)
-    for name in words("SelfAdjointEigV2 Qr Lu MatrixSquareRoot"):
-        check_operator(name, [x], evaluates=False)
+    for name in words("Lu MatrixSquareRoot"):
+        check_operator(name, [x], **NEAR)
+    check_operator("Lu", [x[..., ::-1, :]], {"output_idx_type": DTYPES["int64"]}, **NEAR)
     check_operator("MatrixLogarithm", [x.astype(np.complex64)], evaluates=False)
-    check_operator("SelfAdjointEigV2", [x], {"compute_v": False}, evaluates=False, inferable=False)
-    for matrix in (x, x[..., :2], x[..., :2, :]):
-        for full in (False, True):
-            check_operator("Qr", [matrix], {"full_matrices": full}, evaluates=False)
-            for vectors in (False, True):
-                check_operator(
-                    "Svd", [matrix], {"full_matrices": full, "compute_uv": vectors}, evaluates=False, inferable=vectors
-                )
-    check_operator("MatrixSolveLs", [x[..., :2], x, np.float64(0.1)], evaluates=False)
+    check_operator("SelfAdjointEigV2", [x], {"compute_v": False}, inferable=False, compare=first_alone)
+    check_operator("SelfAdjointEigV2", [x], may_refuse=True)
+
+
+def test_decompositions_refused() -> None:
+    wide = np.random.RandomState(0).uniform(-1, 1, (3, 20)).astype(np.float32)
+    check_operator("Svd", [wide], may_refuse=True)
+    check_operator("Svd", [wide.astype(np.complex64)], may_refuse=True)
+    flat = np.zeros((2, 2), np.float32)
+    check_operator("Lu", [flat], may_refuse=True)
+    for name in ("Lu", "MatrixSquareRoot", "SelfAdjointEigV2"):
+        assert check_operator(name, [wide]) is None
 
 
 # Fourier transforms -------------------------------------------------------------------------------------------
