@@ -150,6 +150,24 @@ class Lowering:
         """A constant."""
         return self.edit.hold(data, name=name or f"{self.node.name}/constant")
 
+    def step(self, kind: str, *inputs: Value, **attrs: Any) -> Value:
+        """A TensorFlow operator on the way to the result, named after it; the rules for it follow."""
+        return self.source(f"tf.{kind}", *inputs, name=f"{self.node.name}/{kind}", **attrs)
+
+    def scalar(self, number: float, like: Value) -> Value:
+        """A constant of no dimensions, of the element type of `like`."""
+        dtype = like.dtype.numpy
+        if dtype is None:
+            self.refuse(f"the element type of '{like.name}' is not known")
+        return self.constant(np.asarray(number, dtype), name=f"{self.node.name}/{number:g}")
+
+    def whole(self, index: int, what: str) -> int:
+        """The one number of an input that must be constant, called `what`. Refuses where it is not, or is none."""
+        held = self.constant_input(index, what)
+        if held.size != 1:
+            self.refuse(f"{what} is not one number, but {held.size}")
+        return int(held.reshape(()))
+
     def integers(self, numbers: Any, name: str | None = None) -> Value:
         """A constant of int32: a vector, or a scalar for a number."""
         return self.constant(np.asarray(numbers, np.int32), name=name)

@@ -51,6 +51,8 @@ def inverse(permutation: Permutation) -> Permutation:
 
 def permutation_of(node: Node) -> Permutation | None:
     """The permutation of a transpose, None where it is not known."""
+    if node.op == "onnx.Transpose":
+        return tuple(node.attrs["perm"]) if node.attrs.get("perm") else None
     held = known_tensor(node.input(1)) if node.input_count == 2 else None
     if held is None or len(held.shape) != 1:
         return None
@@ -78,14 +80,14 @@ def plan_for(node: Node, rank: int) -> Plan | None:
     if node.op in _SHAPED:
         return None
     if node.op in _ALSO_ELEMENTWISE or traits_of(node.op) & Trait.ELEMENTWISE:
-        return _elementwise(node, rank)
+        return elementwise(node, rank)
     if node.op in _JOINS:
         return _join(node, rank)
     if node.op in _PADS or node.op in _SLICES or node.op in _TILES:
         return _by_rows(node, rank)
-    if node.op in _SPLITS and _constant(node, 0) is not None:
+    if node.op in _SPLITS and constant_vector(node, 0) is not None:
         return Plan((1,), lambda one, order: _renumber_input(one, 0, order))
-    if node.op in _REDUCTIONS and keeps_dimensions(node) and _constant(node, 1) is not None:
+    if node.op in _REDUCTIONS and keeps_dimensions(node) and constant_vector(node, 1) is not None:
         return Plan((0,), lambda one, order: _renumber_input(one, 1, order))
     return None
 
@@ -97,7 +99,7 @@ def keeps_dimensions(node: Node) -> bool:
 
 def absorbs(node: Node, order: Permutation) -> bool:
     """A reduction of all the axes that `order` moves: what is left is in the order it was."""
-    axes = _constant(node, 1) if node.op in _REDUCTIONS and not keeps_dimensions(node) else None
+    axes = constant_vector(node, 1) if node.op in _REDUCTIONS and not keeps_dimensions(node) else None
     if axes is None or node.control_inputs:
         return False
     reduced = {int(axis) % len(order) for axis in axes.reshape(-1)}
@@ -110,7 +112,8 @@ def absorb(node: Node, order: Permutation) -> None:
     _renumber_input(node, 1, order)
 
 
-def _constant(node: Node, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
+def constant_vector(node: Node, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
+    """The integers of a small constant input, None where it is none."""
     value = node.inputs[index] if -node.input_count <= index < node.input_count else None
     held = known_tensor(value)
     if held is None or not held.dtype.is_integer or held.nbytes > 4096:
@@ -118,7 +121,8 @@ def _constant(node: Node, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np
     return held.numpy().astype(np.int64)
 
 
-def _elementwise(node: Node, rank: int) -> Plan | None:
+def elementwise(node: Node, rank: int) -> Plan | None:
+    """How to permute a node that computes each element by itself, with broadcasting."""
     data = []
     for place, value in enumerate(node.inputs):
         if value is None:
@@ -152,7 +156,7 @@ def _join(node: Node, rank: int) -> Plan | None:
         return None
     if place is None:
         return Plan(range(node.input_count), _renumber_attribute) if "axis" in node.attrs else None
-    if _constant(node, place) is None:
+    if constant_vector(node, place) is None:
         return None
     last = node.input_count - 1
     return Plan(range(last), lambda one, order: _renumber_input(one, last, order))
@@ -162,13 +166,13 @@ def _by_rows(node: Node, rank: int) -> Plan | None:
     """Paddings, begins, sizes, multiples: a number or a pair for each axis, all of them constant."""
     count = 3 if node.op in _SLICES else 2
     for place in range(1, count):
-        held = _constant(node, place)
+        held = constant_vector(node, place)
         if held is None or len(held) != rank:
             return None
 
     def change(one: Node, order: Permutation) -> None:
         for place in range(1, count):
-            _replace(one, place, lambda array: array[list(inverse(order))])
+            replace_constant(one, place, lambda array: array[list(inverse(order))])
 
     return Plan((0,), change)
 
@@ -176,14 +180,15 @@ def _by_rows(node: Node, rank: int) -> Plan | None:
 def _renumber_input(node: Node, index: int, order: Permutation) -> None:
     """Axes in the constant input `index`, counted in the result of the permutation, as axes before it."""
     rank = len(order)
-    _replace(node, index, lambda array: np.array([order[int(axis) % rank] for axis in array.reshape(-1)]))
+    replace_constant(node, index, lambda array: np.array([order[int(axis) % rank] for axis in array.reshape(-1)]))
 
 
 def _renumber_attribute(node: Node, order: Permutation) -> None:
     node.attrs = {**node.attrs, "axis": order[int(node.attrs["axis"]) % len(order)]}
 
 
-def _replace(node: Node, index: int, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+def replace_constant(node: Node, index: int, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+    """Give a node another constant for its input `index`: what `change` makes of the one it has."""
     value = node.input(index)
     held = known_tensor(value)
     assert held is not None

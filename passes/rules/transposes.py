@@ -18,9 +18,16 @@ from graphopt.ir.value import Node, Value
 from graphopt.passes.base import PassContext
 from graphopt.passes.frames import has_v1_control_flow
 from graphopt.passes.removal import remove_dead
-from graphopt.passes.rules.permuting import Permutation, Plan, absorb, absorbs, inverse, permutation_of, plan_for
+from graphopt.passes.rules import permuting, permuting_onnx
+from graphopt.passes.rules.permuting import Permutation, Plan, inverse, permutation_of
 
-TRANSPOSES = frozenset({"tf.Transpose", "tfl.TRANSPOSE"})
+_TRANSPOSE = {"tf": "tf.Transpose", "tfl": "tfl.TRANSPOSE", "onnx": "onnx.Transpose"}
+TRANSPOSES = frozenset(_TRANSPOSE.values())
+
+
+def _of(node: Node) -> Any:
+    """What is known of the operators of the node's dialect."""
+    return permuting_onnx if node.dialect == "onnx" else permuting
 
 
 def cancel_transposes(graph: Graph, context: PassContext, rule: str) -> None:
@@ -97,10 +104,10 @@ class _Region:
             if user.input(0) is value and permutation_of(user) == self.back:
                 self.leaving[user] = None
             return None
-        if absorbs(user, self.order) and user.input(0) is value:
+        if _of(user).absorbs(user, self.order) and user.input(0) is value:
             self.absorbing[user] = None
             return None
-        plan = plan_for(user, len(self.order))
+        plan: Plan | None = _of(user).plan_for(user, len(self.order))
         if plan is None or not any(user.inputs[place] is value for place in plan.data):
             self._refused[user] = None
             return None
@@ -121,7 +128,7 @@ class _Region:
                     found.append(value)
                     continue
                 refused = value.is_input or producer in self._refused
-                inner = None if refused else plan_for(producer, len(self.order))
+                inner = None if refused else _of(producer).plan_for(producer, len(self.order))
                 if inner is None:
                     self.inward[value] = None
                 else:
@@ -181,7 +188,7 @@ class _Region:
         for node in self.absorbing:
             if node.input(0) in before:
                 node.replace_input(0, before[node.input(0)])
-            absorb(node, self.order)
+            _of(node).absorb(node, self.order)
         for node in self.leaving:
             source = node.input(0)
             _drop(self.graph, node, before.get(source, source))
@@ -218,18 +225,22 @@ class _Region:
     def _insert(self, value: Value, order: Permutation, name: str) -> Value:
         """A transpose right behind the node that computes `value`, whose type is still the old one."""
         node = value.node
-        is_tflite = node.dialect == "tfl"
         behind = node._next
-        perm = hold(self.graph, np.array(order, np.int32), name=f"{name}/perm", before=behind)
-        _as_constant(perm.node, is_tflite)
         if value.node in self.plans:
             type = value.type  # the region's new order is permuted to what it was
         else:
             type = self._permuted(value.type, order)
-        attrs: dict[str, Any] = {} if is_tflite else {"T": value.dtype, "Tperm": perm.dtype}
+        operands: list[Value] = [value]
+        attrs: dict[str, Any] = {"perm": order}
+        dialect = "onnx" if node.dialect == "onnx" else "tfl" if node.dialect == "tfl" else "tf"
+        if dialect != "onnx":
+            perm = hold(self.graph, np.array(order, np.int32), name=f"{name}/perm", before=behind)
+            _as_constant(perm.node, dialect)
+            operands.append(perm)
+            attrs = {} if dialect == "tfl" else {"T": value.dtype, "Tperm": perm.dtype}
         made = self.graph.create_node(
-            "tfl.TRANSPOSE" if is_tflite else "tf.Transpose", (value, perm), attrs, name=name, types=(type,),
-            before=behind, device=node.device, origins=node.source_names,
+            _TRANSPOSE[dialect], operands, attrs, name=name, types=(type,), before=behind, device=node.device,
+            origins=node.source_names,
         )  # fmt: skip
         return made.output
 
@@ -238,8 +249,8 @@ class _Region:
         return type if dims is None else type.with_shape(Shape(dims[place] for place in order))
 
 
-def _as_constant(node: Node, is_tflite: bool) -> None:
+def _as_constant(node: Node, dialect: str) -> None:
     """`hold` takes the dialect of the node that it puts a constant before, which here says nothing."""
     value = node.attrs["value"]
-    node.op = "tfl.CONSTANT" if is_tflite else "tf.Const"
-    node.attrs = {"value": value} if is_tflite else {"dtype": value.dtype, "value": value}
+    node.op = "tfl.CONSTANT" if dialect == "tfl" else "tf.Const"
+    node.attrs = {"value": value} if dialect == "tfl" else {"dtype": value.dtype, "value": value}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from graphopt.backends.ends import INPUTS
 from graphopt.ir.formats.onnx.elements import DOMAINS, INITIALIZER, INPUT
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model
+from graphopt.ir.value import Value
 
 CONSTANT = "tf.Const"
 IDLE = frozenset({"tf.NoOp", "tf._Retval"})
@@ -18,10 +21,21 @@ def adopt(model: Model, opset: int) -> None:
         _adopt_graph(graph)
     model.versions, model.metadata = (0, 0, ()), {DOMAINS: {"": opset}}
     model.format = "onnx"
+    taken: dict[str, Value] = {}
     for signature in model.signatures.values():
         signature.inferred = False
         for name, value in (*signature.input_values().items(), *signature.output_values().items()):
             value.name = name
+            taken[name] = value
+    _give_way(model.graph, taken)
+
+
+def _give_way(graph: Graph, taken: Mapping[str, Value]) -> None:
+    """Other values that are called like an input or output get another name."""
+    for node in graph:
+        for value in node.outputs:
+            if taken.get(value.name, value) is not value:
+                value.name = f"{value.name}/inner"
 
 
 def _adopt_graph(graph: Graph) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.onnx.adoption import ADOPTED, adopt
-from graphopt.backends.onnx.legalize import Legalize
+from graphopt.backends.onnx.legalize import Legalize, LegalizeFirst
 from graphopt.backends.onnx.loops import own_outputs, restructure
 from graphopt.backends.onnx.options import OnnxOptions
+from graphopt.backends.onnx.rules.spectra import COMPLEX
 from graphopt.backends.onnx.table import all_rules
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
+from graphopt.backends.tflite.tables import drop_tables, hold_contents
 from graphopt.freezing import freeze_model
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
@@ -32,7 +34,8 @@ LAYOUT = (
     "fuse-dilations,channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,"
     "recognise-gelu{target=onnx}"
 )
-FINISH = "drop-reshapes,fuse-layers,recognise-normalization,merge-duplicates,strip-unused"
+FINISH = "push-transposes,drop-reshapes,fuse-layers,recognise-normalization,recognise-hard-swish,merge-duplicates,strip-unused"
+WIDEN = "widen-types,merge-duplicates"
 ROUNDS = 8
 
 
@@ -62,6 +65,7 @@ class OnnxBackend:
         part.signatures = {group[0]: part.signatures[group[0]]}
         part.metadata = {}
         report = RunReport()
+        hold_contents(part)
         drop_idle_targets(part)
         _run(PREPARE, part, report, ROUNDS)
         _run(RECURRENT, part, report)
@@ -69,14 +73,19 @@ class OnnxBackend:
         restructure(part)
         plain_outputs(part)
         guard_outputs(part)
+        if any(node.op in COMPLEX for graph in part.graphs for node in graph):
+            _run(LegalizeFirst(options), part, report)
         legalize = Legalize(options)
         _run(legalize, part, report)
         plain_outputs(part)
+        drop_tables(part)
         findings = _leftovers(part, legalize.refusals)
         adopt(part, options.opset)
         own_outputs(part)
         if not findings:
             _run(FINISH, part, report, ROUNDS)
+            if options.widen:
+                _run(WIDEN, part, report)
         return Lowered(part, report), findings
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from graphopt.backends.legalization import Refusal
 from graphopt.backends.onnx.options import OnnxOptions
-from graphopt.backends.onnx.table import all_rules
+from graphopt.backends.onnx.table import all_rules, first_rules
 from graphopt.ir.value import Node
 from graphopt.passes.rewriter import RewritePass
 from graphopt.passes.rule import Rule
@@ -23,3 +23,14 @@ class Legalize(RewritePass):
     def make_rules(self) -> Sequence[Rule]:
         """Those of every family."""
         return all_rules().rules(self.settings, self.refusals)
+
+
+@dataclass(frozen=True)
+class LegalizeFirst(RewritePass):
+    """Express parts of complex numbers by real ones."""
+
+    settings: OnnxOptions = field(default_factory=OnnxOptions)
+
+    def make_rules(self) -> Sequence[Rule]:
+        """Those that come before all others."""
+        return first_rules().rules(self.settings, {})

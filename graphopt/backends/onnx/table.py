@@ -13,19 +13,39 @@ RULES = RuleTable("onnx")
 FAMILIES = (
     "elementwise",
     "composed",
+    "bits",
     "convolution",
     "transposed_convolution",
     "pooling",
     "matmul",
     "reduction",
     "array",
+    "joining",
     "slicing",
-    "indexing",
+    "gathering",
+    "scattering",
+    "ordering",
+    "diagonals",
     "filling",
     "blocks",
+    "images",
+    "crops",
+    "random",
+    "text",
+    "quantization",
     "detection",
     "control",
+    "shared",
 )
+FIRST_FAMILIES = ("spectra",)
+
+
+@cache
+def first_rules() -> RuleTable:
+    """The table with the rules that come before all others."""
+    from graphopt.backends.onnx.rules.spectra import FIRST
+
+    return FIRST
 
 
 @cache

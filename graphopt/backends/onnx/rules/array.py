@@ -7,7 +7,7 @@ import numpy as np
 from graphopt.backends.legalization import Array, Lowering
 from graphopt.backends.onnx.rules.common import as_int64, cast, longs
 from graphopt.backends.onnx.table import RULES
-from graphopt.ir.types import INT64, Shape, TensorType
+from graphopt.ir.types import INT64, TensorType
 from graphopt.ir.value import Value
 
 
@@ -31,33 +31,36 @@ def squeezed(op: Lowering) -> Value:
 @RULES.legalize("tf.ExpandDims")
 def expanded(op: Lowering) -> Value:
     """A dimension of one put in."""
-    axis = int(op.constant_input(1, "the axis").reshape(-1)[0])
+    axis = op.whole(1, "the axis")
     return op.emit("Unsqueeze", op.input(0), longs(op, [axis], "axes"))
 
 
 @RULES.legalize("tf.Transpose")
 def transposed(op: Lowering) -> Value:
     """Axes in another order."""
-    order = op.constant_input(1, "the permutation")
-    return op.emit("Transpose", op.input(0), perm=tuple(int(axis) for axis in order))
-
-
-@RULES.legalize("tf.ConcatV2")
-def concatenation(op: Lowering) -> Value:
-    """Tensors joined along an axis."""
-    axis = int(op.constant_input(-1, "the axis"))
-    return op.emit("Concat", *op.inputs[:-1], axis=axis)
+    order, rank = op.constant_input(1, "the permutation"), len(op.constant_input(1, "the permutation"))
+    return op.emit("Transpose", op.input(0), perm=tuple(int(axis) % rank for axis in order))
 
 
 @RULES.legalize("tf.Pad", "tf.PadV2")
 def pad(op: Lowering) -> Value:
     """A constant around a tensor."""
-    pads = op.constant_input(1, "the padding")
+    pads = op.known(1)
     value = op.input(2) if op.node.op == "tf.PadV2" else None
+    if pads is None:
+        return _pad_computed(op, value)
     if any(user.op_type.startswith("MaxPool") for user in op.node.output.users):
         return _pad_by_axes(op, pads, value)
     flat = longs(op, [int(n) for n in pads.T.reshape(-1)], "pads")
     return op.emit("Pad", op.input(0), flat, *([value] if value is not None else []), mode=b"constant")
+
+
+def _pad_computed(op: Lowering, value: Value | None) -> Value:
+    """Margins that are computed: what comes before each axis, then what comes behind."""
+    order = op.integers([1, 0], name=f"{op.node.name}/order")
+    columns = op.step("Transpose", op.input(1), order)
+    flat = op.step("Reshape", columns, op.integers([-1], name=f"{op.node.name}/flat"))
+    return op.emit("Pad", op.input(0), as_int64(op, flat), *([value] if value is not None else []), mode=b"constant")
 
 
 def _pad_by_axes(op: Lowering, pads: Array, value: Value | None) -> Value:
@@ -69,31 +72,20 @@ def _pad_by_axes(op: Lowering, pads: Array, value: Value | None) -> Value:
     return op.emit("Pad", op.input(0), flat, zero, longs(op, axes, "axes"), mode=b"constant")
 
 
-@RULES.legalize("tf.Shape")
-def shape(op: Lowering) -> Value:
-    """The shape, as int64 in ONNX."""
-    made = op.emit("Shape", op.input(0), type=TensorType(INT64, op.type.shape), name=f"{op.node.name}/int64")
-    return cast(op, made, op.type.dtype)
+@RULES.legalize("tf.Shape", "tf.ShapeN")
+def shapes(op: Lowering) -> list[Value]:
+    """Shapes, as int64 in ONNX."""
+    return [
+        cast(
+            op,
+            op.emit("Shape", value, type=TensorType(INT64, output.shape), name=f"{op.node.name}/int64"),
+            output.dtype,
+        )
+        for value, output in zip(op.inputs, op.node.outputs, strict=True)
+    ]
 
 
 @RULES.legalize("tf.Tile")
 def tile(op: Lowering) -> Value:
     """A tensor repeated along its axes."""
     return op.emit("Tile", op.input(0), as_int64(op, op.input(1)))
-
-
-@RULES.legalize("tf.Pack")
-def pack(op: Lowering) -> Value:
-    """Tensors stacked along a new axis."""
-    axis = int(op.attr("axis"))
-    dims = op.input(0).shape.dims
-    parts = []
-    for place, value in enumerate(op.inputs):
-        made = TensorType(value.dtype, Shape(None))
-        if dims is not None:
-            at = axis if axis >= 0 else axis + len(dims) + 1
-            made = TensorType(value.dtype, Shape((*dims[:at], 1, *dims[at:])))
-        parts.append(
-            op.emit("Unsqueeze", value, longs(op, [axis], "axes"), type=made, name=f"{op.node.name}/part_{place}")
-        )
-    return op.emit("Concat", *parts, axis=axis)

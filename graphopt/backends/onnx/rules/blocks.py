@@ -1,28 +1,20 @@
-"""Blocks of space moved into channels or batches, and images of another size."""
+"""Blocks of space moved into channels or batches."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from graphopt.backends.legalization import Lowering, shaped
-from graphopt.backends.onnx.rules.common import back, channels_first, longs, reshape, transpose
+from graphopt.backends.onnx.rules.common import back, channels_first, first_type, longs, reshape, transpose
 from graphopt.backends.onnx.table import RULES
-from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Value
-
-
-def _channels_first_type(op: Lowering) -> TensorType:
-    dims = op.type.shape.dims
-    if dims is None or op.text("data_format", "NHWC").startswith("NC"):
-        return op.type
-    return shaped(op.type.dtype, (dims[0], dims[-1], *dims[1:-1]))
 
 
 @RULES.legalize("tf.DepthToSpace")
 def depth_to_space(op: Lowering) -> Value:
     """Channels as blocks of pixels."""
     made = op.emit_node(
-        "DepthToSpace", (channels_first(op),), [_channels_first_type(op)],
+        "DepthToSpace", (channels_first(op),), [first_type(op)],
         attrs={"blocksize": int(op.attr("block_size")), "mode": b"DCR"},
     )  # fmt: skip
     return back(op, made.output)
@@ -32,7 +24,7 @@ def depth_to_space(op: Lowering) -> Value:
 def space_to_depth(op: Lowering) -> Value:
     """Blocks of pixels as channels."""
     made = op.emit_node(
-        "SpaceToDepth", (channels_first(op),), [_channels_first_type(op)],
+        "SpaceToDepth", (channels_first(op),), [first_type(op)],
         attrs={"blocksize": int(op.attr("block_size"))},
     )  # fmt: skip
     return back(op, made.output)
@@ -102,38 +94,3 @@ def batch_to_space(op: Lowering) -> Value:
     ends = [size - int(crop[1]) for size, crop in zip(joined, crops, strict=True)]
     axes = longs(op, range(1, 1 + count), "axes")
     return op.emit("Slice", whole, longs(op, starts, "starts"), longs(op, ends, "ends"), axes)
-
-
-@RULES.legalize("tf.ResizeBilinear", "tf.ResizeNearestNeighbor", "tf.ResizeBicubic")
-def resized(op: Lowering) -> Value:
-    """Images of another size, in each of TensorFlow's ways to place pixels."""
-    size = [int(n) for n in op.constant_input(1, "the size")]
-    value = op.input(0)
-    dims = value.shape.dims or (None,) * 4
-    first = transpose(op, value, (0, 3, 1, 2), "channels_first")
-    if op.attr("half_pixel_centers"):
-        mode = b"half_pixel" if op.node.op != "tf.ResizeNearestNeighbor" else b"tf_half_pixel_for_nn"
-    else:
-        mode = b"align_corners" if op.attr("align_corners") else b"asymmetric"
-    attrs: dict[str, object] = {"coordinate_transformation_mode": mode, "mode": b"linear"}
-    if op.node.op == "tf.ResizeNearestNeighbor":
-        if mode == b"tf_half_pixel_for_nn":
-            attrs["coordinate_transformation_mode"] = b"half_pixel"
-        rounding = b"round_prefer_ceil" if op.attr("align_corners") else b"floor"
-        attrs |= {
-            "mode": b"nearest",
-            "nearest_mode": b"round_prefer_ceil" if op.attr("half_pixel_centers") else rounding,
-        }
-    elif op.node.op == "tf.ResizeBicubic":
-        cubic = -0.5 if op.attr("half_pixel_centers") else -0.75
-        attrs |= {"mode": b"cubic", "cubic_coeff_a": cubic, "exclude_outside": int(bool(op.attr("half_pixel_centers")))}
-    if op.type.dtype is not value.dtype:
-        op.refuse("it makes floats of integers", "cast the image first")
-    known = [dims[0], dims[3], *size]
-    is_whole = all(isinstance(dim, int) for dim in known)
-    wanted = longs(op, [dim for dim in known if isinstance(dim, int)] if is_whole else size, "size")
-    made = op.emit_node(
-        "Resize", (first, None, None, wanted), [TensorType(value.dtype, Shape(known))],
-        attrs=attrs if is_whole else {**attrs, "axes": (2, 3)},
-    )  # fmt: skip
-    return transpose(op, made.output, (0, 2, 3, 1), "channels_last")

@@ -67,6 +67,14 @@ def back(op: Lowering, value: Value) -> Value:
     return transpose(op, value, (0, *range(2, rank), 1), "channels_last")
 
 
+def first_type(op: Lowering) -> TensorType:
+    """The type of the result with channels first."""
+    dims = op.type.shape.dims
+    if dims is None or op.text("data_format", "NHWC").startswith("NC"):
+        return op.type
+    return shaped(op.type.dtype, (dims[0], dims[-1], *dims[1:-1]))
+
+
 def spatial(op: Lowering, name: str) -> list[int]:
     """The numbers for height and width (and depth) of an attribute with one for each dimension."""
     numbers = list(op.attr(name) or ())

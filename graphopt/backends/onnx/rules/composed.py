@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.onnx.rules.common import cast
 from graphopt.backends.onnx.table import RULES
 from graphopt.ir.types import BOOL, TensorType
 from graphopt.ir.value import Value
@@ -71,22 +70,7 @@ def truncate_div(op: Lowering) -> Value:
     return op.emit("Div", op.input(0), op.input(1))
 
 
-@RULES.legalize("tf.Any", "tf.All")
-def logical_reduction(op: Lowering) -> Value:
-    """Any or all of some axes: the largest or smallest of zeros and ones."""
-    from graphopt.ir.types import INT32
-
-    axes = op.constant_input(1, "which axes").reshape(-1).astype(np.int64)
-    numbers = cast(op, op.input(0), INT32)
-    reduce = "ReduceMax" if op.node.op == "tf.Any" else "ReduceMin"
-    made = op.emit(
-        reduce, numbers, op.constant(axes), type=TensorType(INT32, op.type.shape), name=f"{op.node.name}/reduced",
-        keepdims=int(bool(op.attr("keep_dims"))),
-    )  # fmt: skip
-    return op.emit("Cast", made, to=BOOL)
-
-
-@RULES.legalize("tf.AddN")
+@RULES.legalize("tf.AddN", "tf.AccumulateNV2")
 def add_n(op: Lowering) -> Value:
     """The sum of several tensors."""
     return op.emit("Sum", *op.inputs)
@@ -105,12 +89,6 @@ def is_finite(op: Lowering) -> Value:
     """Neither NaN nor infinite."""
     kinds = [op.emit(name, op.input(0), name=f"{op.node.name}/{name}") for name in ("IsNaN", "IsInf")]
     return op.emit("Not", op.emit("Or", *kinds, name=f"{op.node.name}/or"))
-
-
-@RULES.legalize("tf.LogicalXor")
-def xor(op: Lowering) -> Value:
-    """One of two, not both."""
-    return op.emit("Xor", op.input(0), op.input(1))
 
 
 @RULES.legalize("tf.Atan2")
@@ -138,24 +116,3 @@ def l2_loss(op: Lowering) -> Value:
     squares = op.emit("Mul", op.input(0), op.input(0), type=op.input(0).type, name=f"{op.node.name}/squares")
     total = op.emit("ReduceSum", squares, name=f"{op.node.name}/sum", keepdims=0)
     return op.emit("Mul", total, number(op, 0.5))
-
-
-@RULES.legalize("tf.RightShift", "tf.LeftShift")
-def shift(op: Lowering) -> Value:
-    """Bits moved; ONNX moves those of unsigned integers only."""
-    if op.type.dtype.kind != "uint":
-        op.refuse(f"it shifts {op.type.dtype.name}, and ONNX only unsigned integers")
-    direction = b"RIGHT" if op.node.op == "tf.RightShift" else b"LEFT"
-    return op.emit("BitShift", op.input(0), op.input(1), direction=direction)
-
-
-@RULES.legalize("tf.BitwiseAnd", "tf.BitwiseOr", "tf.BitwiseXor", "tf.Invert")
-def bitwise(op: Lowering) -> Value:
-    """Bits combined."""
-    return op.emit("BitwiseNot" if op.node.op == "tf.Invert" else op.node.op_type, *op.inputs)
-
-
-@RULES.legalize("tf.Cumprod")
-def cumprod(op: Lowering) -> Value:
-    """Products of what stands before each element are refused: ONNX has sums only."""
-    op.refuse("ONNX has cumulative sums, no products")

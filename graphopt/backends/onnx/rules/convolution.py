@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from graphopt.backends.legalization import Lowering, shaped
-from graphopt.backends.onnx.rules.common import back, channels_first, same_pads, spatial
+from graphopt.backends.legalization import Lowering
+from graphopt.backends.onnx.rules.common import (
+    back,
+    channels_first,
+    first_type,
+    reshape,
+    same_pads,
+    spatial,
+    transpose,
+)
 from graphopt.backends.onnx.table import RULES
 from graphopt.ir.value import Value
 
@@ -27,30 +35,33 @@ def padding_of(op: Lowering, value: Value, kernel: list[int], strides: list[int]
 
 @RULES.legalize("tf.Conv2D", "tf.DepthwiseConv2dNative", "tf.Conv3D")
 def convolution(op: Lowering) -> Value:
-    """Convolutions over images and volumes, grouped and depthwise ones too."""
-    weights = op.constant_input(1, "the kernel")
+    """Convolutions over images and volumes, grouped and depthwise ones too; kernels may be computed."""
     value = channels_first(op)
-    groups = 1
-    if op.node.op == "tf.DepthwiseConv2dNative":
-        height, width, groups, multiplier = weights.shape
-        laid_out = weights.reshape(height, width, 1, groups * multiplier).transpose(3, 2, 0, 1)
-    else:
-        rank = weights.ndim
-        laid_out = weights.transpose(rank - 1, rank - 2, *range(rank - 2))
-        channels = (value.shape.dims or (None, None))[1]
-        if isinstance(channels, int):
-            groups = channels // laid_out.shape[1]
-    strides, dilations = spatial(op, "strides"), spatial(op, "dilations") or [1] * (weights.ndim - 2)
-    extent = [(size - 1) * step + 1 for size, step in zip(laid_out.shape[2:], dilations, strict=True)]
+    kernel, groups = _kernel(op, (value.shape.dims or (None, None))[1])
+    sizes = op.static(kernel)[2:]
+    strides, dilations = spatial(op, "strides"), spatial(op, "dilations") or [1] * len(sizes)
+    extent = [(size - 1) * step + 1 for size, step in zip(sizes, dilations, strict=True)]
     attrs = padding_of(op, value, extent, strides)
     if any(step != 1 for step in dilations):
         attrs["dilations"] = tuple(dilations)
-    kernel = op.constant(laid_out, name=op.input(1).node.name)
-    dims = op.type.shape.dims
-    if dims is not None and not op.text("data_format", "NHWC").startswith("NC"):
-        dims = (dims[0], dims[-1], *dims[1:-1])
-    made = op.emit_node(
-        "Conv", (value, kernel), [shaped(op.type.dtype, dims) if dims is not None else op.type],
-        attrs={"strides": tuple(strides), "kernel_shape": tuple(laid_out.shape[2:]), "group": groups, **attrs},
-    )  # fmt: skip
-    return back(op, made.output)
+    attrs |= {"strides": tuple(strides), "kernel_shape": tuple(sizes), "group": groups}
+    return back(op, op.emit_node("Conv", (value, kernel), [first_type(op)], attrs=attrs).output)
+
+
+def _kernel(op: Lowering, channels: object) -> tuple[Value, int]:
+    """The kernel laid out by output channel, then input channel, and the number of groups."""
+    given = op.input(1)
+    dims, held = op.static(given), op.known(1)
+    rank = len(dims)
+    order = (rank - 1, rank - 2, *range(rank - 2))
+    groups = 1
+    if op.node.op == "tf.DepthwiseConv2dNative":
+        height, width, groups, multiplier = dims
+        dims = (height, width, 1, groups * multiplier)
+        if held is None:
+            given = reshape(op, given, dims, "kernel")
+    elif isinstance(channels, int):
+        groups = channels // dims[-2]
+    if held is None:
+        return transpose(op, given, order, "kernel_first"), groups
+    return op.constant(held.reshape(dims).transpose(order), name=op.input(1).node.name), groups

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.rules.common import cast
 from graphopt.backends.onnx.table import RULES
+from graphopt.ir.types import BOOL
 from graphopt.ir.value import Value
 
 UNARY = {
@@ -16,18 +15,21 @@ UNARY = {
     "tf.Relu": "Relu", "tf.Rint": "Round", "tf.Round": "Round", "tf.Sigmoid": "Sigmoid", "tf.Sign": "Sign",
     "tf.Sin": "Sin", "tf.Sinh": "Sinh", "tf.Softplus": "Softplus", "tf.Softsign": "Softsign", "tf.Sqrt": "Sqrt",
     "tf.Tan": "Tan", "tf.Tanh": "Tanh", "tf.Selu": "Selu", "tf.Elu": "Elu", "tf.IsNan": "IsNaN", "tf.IsInf": "IsInf",
+    "tf.Inv": "Reciprocal",
 }  # fmt: skip
 BINARY = {
     "tf.Add": "Add", "tf.AddV2": "Add", "tf.Sub": "Sub", "tf.Mul": "Mul", "tf.RealDiv": "Div", "tf.Maximum": "Max",
     "tf.Minimum": "Min", "tf.Pow": "Pow", "tf.Equal": "Equal", "tf.Greater": "Greater",
     "tf.GreaterEqual": "GreaterOrEqual", "tf.Less": "Less", "tf.LessEqual": "LessOrEqual", "tf.LogicalAnd": "And",
-    "tf.LogicalOr": "Or",
+    "tf.LogicalOr": "Or", "tf.LogicalXor": "Xor",
 }  # fmt: skip
 
 
 @RULES.legalize(*UNARY)
 def unary(op: Lowering) -> Value:
     """Functions of one operand that ONNX has as they are."""
+    if op.node.op == "tf.Relu" and op.type.dtype.is_integer:
+        return op.step("Maximum", op.input(0), op.scalar(0, op.input(0)))
     return op.emit(UNARY[op.node.op], op.input(0))
 
 
@@ -39,7 +41,9 @@ def binary(op: Lowering) -> Value:
 
 @RULES.legalize("tf.NotEqual")
 def not_equal(op: Lowering) -> Value:
-    """Not equal."""
+    """Not equal; of truth values, one of two but not both."""
+    if op.input(0).dtype is BOOL:
+        return op.emit("Xor", op.input(0), op.input(1))
     return op.emit("Not", op.emit("Equal", op.input(0), op.input(1), name=f"{op.node.name}/equal"))
 
 
@@ -65,10 +69,7 @@ def rsqrt(op: Lowering) -> Value:
 @RULES.legalize("tf.Relu6")
 def relu6(op: Lowering) -> Value:
     """Rectified, and cut off at six."""
-    dtype = op.type.dtype.numpy
-    assert dtype is not None
-    low, high = (op.constant(np.array(n, dtype), name=f"{op.node.name}/{n}") for n in (0, 6))
-    return op.emit("Clip", op.input(0), low, high)
+    return op.emit("Clip", op.input(0), op.scalar(0, op.input(0)), op.scalar(6, op.input(0)))
 
 
 @RULES.legalize("tf.LeakyRelu")
@@ -77,13 +78,17 @@ def leaky_relu(op: Lowering) -> Value:
     return op.emit("LeakyRelu", op.input(0), alpha=float(op.attr("alpha")))
 
 
-@RULES.legalize("tf.BiasAdd")
+@RULES.legalize("tf.BiasAdd", "tf.BiasAddV1")
 def bias_add(op: Lowering) -> Value:
     """A bias along the channels is a sum that broadcasts."""
     value, bias = op.input(0), op.input(1)
     if op.text("data_format", "NHWC").startswith("NC") and op.rank(value) > 2:
-        array = op.constant_input(1, "the bias")
-        bias = op.constant(array.reshape(-1, *[1] * (op.rank(value) - 2)), name=bias.node.name)
+        held = op.known(1)
+        ones = [1] * (op.rank(value) - 2)
+        if held is None:
+            bias = op.step("Reshape", bias, op.integers([-1, *ones], name=f"{op.node.name}/shape"))
+        else:
+            bias = op.constant(held.reshape(-1, *ones), name=bias.node.name)
     return op.emit("Add", value, bias)
 
 
@@ -98,11 +103,24 @@ def select(op: Lowering) -> Value:
     """One of two operands, element by element."""
     condition = op.input(0)
     if op.node.op == "tf.Select" and op.rank(condition) == 1 and op.rank(op.input(1)) > 1:
-        op.refuse("its condition chooses whole rows")
+        rows = op.integers([-1, *[1] * (op.rank(op.input(1)) - 1)], name=f"{op.node.name}/rows")
+        condition = op.step("Reshape", condition, rows)
     return op.emit("Where", condition, op.input(1), op.input(2))
 
 
-@RULES.legalize("tf.Identity", "tf.StopGradient", "tf.PreventGradient", "tf.Snapshot", "tf.EnsureShape")
-def identity(op: Lowering) -> Value:
-    """An identity is what it passes on."""
-    return op.input(0)
+PASSING = (
+    "tf.Identity", "tf.StopGradient", "tf.PreventGradient", "tf.Snapshot", "tf.EnsureShape", "tf.GuaranteeConst",
+    "tf.CheckNumerics", "tf.CheckNumericsV2", "tf.Print", "tf.DebugIdentity", "tf.PlaceholderWithDefault",
+)  # fmt: skip
+
+
+@RULES.legalize(*PASSING)
+def identity(op: Lowering) -> Value | None:
+    """What only names, checks or prints a value, or stops gradients, is the value; an input with a default stays."""
+    return None if op.node.output.is_input else op.input(0)
+
+
+@RULES.legalize("tf.IdentityN")
+def identities(op: Lowering) -> list[Value]:
+    """Several values passed on."""
+    return list(op.inputs)

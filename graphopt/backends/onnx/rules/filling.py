@@ -11,6 +11,8 @@ from graphopt.ir.tensors import tensor
 from graphopt.ir.types import INT64, Shape, TensorType
 from graphopt.ir.value import Value
 
+UNKNOWN = TensorType(INT64, Shape(None))
+
 
 @RULES.legalize("tf.Fill")
 def fill(op: Lowering) -> Value:
@@ -36,6 +38,24 @@ def broadcast(op: Lowering) -> Value:
     return op.emit("Expand", op.input(0), as_int64(op, op.input(1)))
 
 
+@RULES.legalize("tf.Empty")
+def zeros(op: Lowering) -> Value:
+    """A tensor whose elements do not matter: zeros."""
+    number = np.zeros(1, op.type.dtype.numpy)
+    return op.emit("ConstantOfShape", as_int64(op, op.input(0)), value=tensor(number))
+
+
+@RULES.legalize("tf.BroadcastArgs")
+def broadcast_shapes(op: Lowering) -> Value:
+    """The shape that two shapes broadcast to: that of ones stretched to both."""
+    first, second = (as_int64(op, value) for value in op.inputs)
+    held = tensor(np.ones(1, np.int64))
+    ones = op.emit("ConstantOfShape", first, value=held, type=UNKNOWN, name=f"{op.node.name}/ones")
+    both = op.emit("Expand", ones, second, type=UNKNOWN, name=f"{op.node.name}/both")
+    made = op.emit("Shape", both, type=TensorType(INT64, op.type.shape), name=f"{op.node.name}/int64")
+    return cast(op, made, op.type.dtype)
+
+
 @RULES.legalize("tf.Range")
 def numbers(op: Lowering) -> Value:
     """Numbers from one to another."""
@@ -59,6 +79,8 @@ def rank(op: Lowering) -> Value:
 def mirror_pad(op: Lowering) -> Value:
     """Margins that repeat what they border on; a symmetric one, with the border itself, is put together of slices."""
     pads = op.constant_input(1, "the padding")
+    if not pads.any():
+        return op.input(0)
     if op.text("mode") == "REFLECT":
         return op.emit("Pad", op.input(0), longs(op, [int(n) for n in pads.T.reshape(-1)], "pads"), mode=b"reflect")
     value = op.input(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,19 +71,6 @@ def sliced(op: Lowering) -> Value:
     return op.emit("Slice", op.input(0), begin, end)
 
 
-@RULES.legalize("tf.ReverseV2")
-def reversed_axes(op: Lowering) -> Value:
-    """Axes read from their ends."""
-    axes = [int(axis) for axis in op.constant_input(1, "which axes")]
-    if not axes:
-        return op.input(0)
-    count = len(axes)
-    return op.emit(
-        "Slice", op.input(0), longs(op, [-1] * count, "starts"), longs(op, [-LIMIT] * count, "ends"),
-        longs(op, axes, "axes"), longs(op, [-1] * count, "steps"),
-    )  # fmt: skip
-
-
 @RULES.legalize("tf.StridedSlice")
 def strided_slice(op: Lowering) -> Value:
     """A slice in all its masks: bounds that are constants or computed, an ellipsis, dimensions put in and left out."""
@@ -108,17 +96,24 @@ def strided_slice(op: Lowering) -> Value:
                 position += 1
             axis += 1
     if rows:
-        value = _slice(op, value, rows, steps, gone, _open(op) if gone or added else op.type)
+        value = _slice(op, value, rows, steps, gone, _before(op, gone, added) if gone or added else op.type)
     if gone:
-        squeezed = _open(op) if added else op.type
+        squeezed = _before(op, (), added) if added else op.type
         value = op.emit("Squeeze", value, longs(op, gone, "shrunk"), type=squeezed, name=f"{op.node.name}/shrunk")
     if added:
         value = op.emit("Unsqueeze", value, longs(op, added, "new"), name=f"{op.node.name}/new")
     return value if rows or added else op.emit("Identity", value)
 
 
-def _open(op: Lowering) -> TensorType:
-    return TensorType(op.type.dtype, Shape(None))
+def _before(op: Lowering, gone: Sequence[int], added: Sequence[int]) -> TensorType:
+    """The result's type before dimensions are put in, and before others are left out."""
+    dims = op.type.shape.dims
+    if dims is None:
+        return TensorType(op.type.dtype, Shape(None))
+    kept = [dim for place, dim in enumerate(dims) if place not in added]
+    for axis in gone:
+        kept.insert(axis, 1)
+    return TensorType(op.type.dtype, Shape(kept))
 
 
 def _dense(op: Lowering, rank: int, count: int) -> list[tuple[str, int]]:

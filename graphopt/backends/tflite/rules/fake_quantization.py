@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 @RULES.legalize("tf.FakeQuantWithMinMaxArgs", "tf.FakeQuantWithMinMaxVars")
 def fake_quantization(op: Lowering) -> Value:
     """Values rounded between two bounds; LiteRT's kernel uses all steps."""
-    low, high = _bounds(op)
+    low, high = bounds(op)
     if op.attr("narrow_range"):
         op.refuse("LiteRT's kernel uses all steps")
     if not low.item() < high.item() or op.type.dtype is not FLOAT32:
@@ -31,10 +31,10 @@ def fake_quantization(op: Lowering) -> Value:
 @RULES.legalize("tf.FakeQuantWithMinMaxArgs", "tf.FakeQuantWithMinMaxVars", "tf.FakeQuantWithMinMaxVarsPerChannel")
 def fake_quantization_by_steps(op: Lowering) -> Value:
     """The same for channels with bounds of their own, and without the lowest step: clipped, divided, rounded."""
-    low, high = _bounds(op)
+    low, high = bounds(op)
     if not (low < high).all():
         op.refuse("its bounds leave nothing between them")
-    lowest, highest, step = _nudged(low, high, int(op.attr("num_bits")), bool(op.attr("narrow_range")))
+    lowest, highest, step = nudged(low, high, int(op.attr("num_bits")), bool(op.attr("narrow_range")))
     named = {"lowest": lowest, "highest": highest, "step": step, "steps": np.float32(1) / step, "half": 0.5}
     held = {name: op.constant(np.asarray(array, np.float32), f"{op.node.name}/{name}") for name, array in named.items()}
     clipped = op.source("tf.Minimum", op.source("tf.Maximum", op.input(0), held["lowest"]), held["highest"])
@@ -43,7 +43,8 @@ def fake_quantization_by_steps(op: Lowering) -> Value:
     return op.source("tf.AddV2", op.source("tf.Mul", rounded, held["step"]), held["lowest"], name=op.node.name)
 
 
-def _bounds(op: Lowering) -> tuple[Array, Array]:
+def bounds(op: Lowering) -> tuple[Array, Array]:
+    """The least and the largest number that it lets through."""
     if not 2 <= int(op.attr("num_bits")) <= 16:
         op.refuse(f"it has {op.attr('num_bits')} bits, where 2 to 16 make sense")
     if op.node.op == "tf.FakeQuantWithMinMaxArgs":
@@ -52,7 +53,7 @@ def _bounds(op: Lowering) -> tuple[Array, Array]:
     return low.astype(np.float32), high.astype(np.float32)
 
 
-def _nudged(low: Array, high: Array, bits: int, narrow: bool) -> tuple[Array, Array, Array]:
+def nudged(low: Array, high: Array, bits: int, narrow: bool) -> tuple[Array, Array, Array]:
     """Bounds moved so that zero is a step, and the size of a step."""
     least, most = np.float32(1 if narrow else 0), np.float32(2**bits - 1)
     step = (high - low) / (most - least)

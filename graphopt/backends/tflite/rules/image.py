@@ -40,7 +40,13 @@ def resize_nearest(op: Lowering) -> Value:
 @RULES.legalize("tf.ResizeBicubic", "tf.ResizeArea")
 def resize_by_weights(op: Lowering) -> Value:
     """Bicubic and area interpolation of images of known size: products with the weights of rows and of columns."""
-    _, height, width, _ = _image_dims(op)
+    return _resampled(op, *interpolation_weights(op))
+
+
+def interpolation_weights(op: Lowering) -> tuple[Array, Array]:
+    """How much each row and column of images of known size counts for each of the result: what the operator itself
+    makes of rows of which one alone is not zero."""
+    _, height, width, _ = image_dims(op)
     sizes = op.constant_input(1, "the size")
     operator = find(op.node.op)
     if operator is None or operator.evaluate is None:
@@ -50,13 +56,18 @@ def resize_by_weights(op: Lowering) -> Value:
         lines = np.eye(source, dtype=np.float32).reshape(1, source, 1, source)
         made = operator.evaluate(attrs, lines, np.array([wanted, 1], np.int32))
         weights.append(np.asarray(made, np.float32).reshape(wanted, source))
-    return _resampled(op, weights[0], weights[1])
+    return weights[0], weights[1]
 
 
 @RULES.legalize("tf.ScaleAndTranslate")
 def scale_and_translate(op: Lowering) -> Value:
     """Any of the resampling kernels, smoothing or not, for images of known size."""
-    _, height, width, _ = _image_dims(op)
+    return _resampled(op, *scaling_weights(op))
+
+
+def scaling_weights(op: Lowering) -> tuple[Array, Array]:
+    """How much each row and column counts for each of the scaled and moved image."""
+    _, height, width, _ = image_dims(op)
     size, scale, shift = (op.constant_input(place, what) for place, what in ((1, "the size"), (2, "the scale"),
                                                                             (3, "the translation")))  # fmt: skip
     weights = []
@@ -67,10 +78,11 @@ def scale_and_translate(op: Lowering) -> Value:
         if made is None:
             op.refuse(f"its kernel '{op.text('kernel_type')}' is not known")
         weights.append(made)
-    return _resampled(op, weights[0], weights[1])
+    return weights[0], weights[1]
 
 
-def _image_dims(op: Lowering) -> tuple[object, int, int, int]:
+def image_dims(op: Lowering) -> tuple[object, int, int, int]:
+    """Batch, height, width and channels. Refuses where the last three are not known."""
     dims = op.input(0).shape.dims
     if dims is None or len(dims) != 4:
         op.refuse("the rank of the images is not known", "give the inputs shapes (set-shapes)")
@@ -85,7 +97,7 @@ def _resampled(op: Lowering, rows: Array, columns: Array) -> Value:
     x = op.input(0)
     if x.dtype is not FLOAT32:
         x = op.source("tf.Cast", x, name=f"{op.node.name}/cast", DstT=FLOAT32)
-    batch, _, width, channels = _image_dims(op)
+    batch, _, width, channels = image_dims(op)
     count = batch if isinstance(batch, int) else None
     name, height = op.node.name, len(rows)
     lines = reshape(op, x, (count, rows.shape[1], width * channels), "lines")
@@ -115,7 +127,7 @@ def crop_and_resize(op: Lowering) -> Value:
 @RULES.legalize("tf.ExtractImagePatches")
 def patches(op: Lowering) -> Value:
     """Patches side by side are blocks that become channels; others a convolution that only moves elements."""
-    _, height, width, channels = _image_dims(op)
+    _, height, width, channels = image_dims(op)
     sizes, strides, rates = op.attr("ksizes")[1:3], op.attr("strides")[1:3], op.attr("rates")[1:3]
     block, whole = sizes[0], height % sizes[0] == width % sizes[1] == 0
     if sizes == strides and rates == (1, 1) and sizes[0] == sizes[1] and block > 1 and whole:

@@ -126,25 +126,7 @@ def narrowed(op: Lowering, value: Value) -> Value:
     return cast(op, value, INT32)
 
 
-def whole(op: Lowering, place: int, what: str) -> int:
-    """The one number of an input that must be constant, called `what`. Refuses where it is not, or is none."""
-    held = op.constant_input(place, what)
-    if held.size != 1:
-        op.refuse(f"{what} is not one number, but {held.size}")
-    return int(held.reshape(()))
-
-
-def scalar(op: Lowering, number: float, like: Value) -> Value:
-    """A constant of no dimensions, of the element type of `like`."""
-    dtype = like.dtype.numpy
-    if dtype is None:
-        op.refuse(f"the element type of '{like.name}' is not known")
-    return op.constant(np.asarray(number, dtype), name=f"{op.node.name}/{number:g}")
-
-
-def step(op: Lowering, kind: str, *inputs: Value, **attrs: Any) -> Value:
-    """A TensorFlow operator on the way to the result; the rules for it follow."""
-    return op.source(f"tf.{kind}", *inputs, name=f"{op.node.name}/{kind}", **attrs)
+whole, scalar, step = Lowering.whole, Lowering.scalar, Lowering.step
 
 
 def _refusal(

@@ -163,6 +163,11 @@ def transform_by_matrix(op: Lowering) -> Value:
     length = _odd_length(transform)
     if length is None:
         op.refuse("it is no part of a transform of a length that LiteRT has not")
+    return parts_by_matrix(op, transform, length)
+
+
+def parts_by_matrix(op: Lowering, transform: Node, length: int) -> Value:
+    """A part, or the magnitude, of a transform of real numbers: products with matrices."""
     samples = _fitted(op, transform.input(0), length)
     angles = np.outer(np.arange(length), np.arange(length // 2 + 1)) % length * (2 * np.pi / length)
     real = _times(op, samples, np.cos(angles), "real") if op.node.op != "tf.Imag" else None
