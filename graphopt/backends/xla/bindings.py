@@ -61,7 +61,17 @@ def make_context() -> Any:
     context.enable_multithreading(False)
     mlir.chlo.register_dialect(context)
     mlir.stablehlo.register_dialect(context)
+    _register_sharding(context)
     return context
+
+
+def _register_sharding(context: Any) -> None:
+    """Let the context read how a program is spread over devices, where this jaxlib has a dialect for it."""
+    try:
+        from jaxlib.mlir.dialects import sdy
+    except ImportError:
+        return
+    sdy.register_dialect(context)
 
 
 def element_type(dtype: DType) -> Any:

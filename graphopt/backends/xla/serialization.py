@@ -41,13 +41,22 @@ def _expand(module: Any) -> None:
 
 def parse_module(code: bytes, context: Any) -> Any:
     """The module that VHLO or MLIR bytecode holds. Raises `MalformedError`."""
-    mlir = bindings()
+    mlir, told = bindings(), list[str]()
+
+    def listen(diagnostic: Any) -> bool:
+        told.append(str(diagnostic.message))
+        return True  # nothing is printed
+
+    handler = context.attach_diagnostic_handler(listen)
     try:
         if HEADER in code[:32]:
             return mlir.stablehlo.deserialize_portable_artifact(context, code)
         return mlir.ir.Module.parse(code, context)
     except (ValueError, mlir.ir.MLIRError) as error:
-        raise MalformedError(f"this is no StableHLO module: {_brief(error)}") from error
+        reason = printable(" ".join(told[0].split()), 400) if told else _brief(error)
+        raise MalformedError(f"this is no StableHLO module: {reason}") from error
+    finally:
+        handler.detach()
 
 
 def _brief(error: Exception) -> str:

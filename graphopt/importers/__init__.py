@@ -1,0 +1,1 @@
+"""Programs of other languages as graphs in TensorFlow's operators."""

@@ -1,0 +1,124 @@
+"""Modules as models: the function `main` becomes the main graph, its arguments placeholders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphopt.backends.legalization import CannotLowerError
+from graphopt.backends.xla.bindings import bindings, make_context
+from graphopt.backends.xla.serialization import parse_module
+from graphopt.importers.stablehlo.attributes import dims_of, dtype_of
+from graphopt.importers.stablehlo.building import Builder
+from graphopt.importers.stablehlo.operand import Operand
+from graphopt.importers.stablehlo.scope import Scope
+from graphopt.importers.stablehlo.translation import ImportRefusal, Translator
+from graphopt.ir.dimensions import symbol
+from graphopt.ir.errors import MalformedError, UnsupportedError, printable
+from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.model import Model
+from graphopt.ir.types import Shape, TensorType
+from graphopt.ir.value import Value
+
+SIGNATURE = "serving_default"
+CPU = "cpu"
+
+
+def read_module(
+    code: bytes,
+    source: str,
+    *,
+    inputs: Sequence[tuple[str, TensorType]] | None = None,
+    kept: Sequence[int] | None = None,
+    platforms: Sequence[str] = (),
+) -> Model:
+    """The model of a module: VHLO or MLIR bytecode, or text. Outputs are `y0`, `y1` and so on.
+
+    `inputs` are names and types of what is fed, by default those of the module's arguments, `x0` and so on; `kept` says
+    which of them the module takes, by default all. Where there are several `platforms` its first argument is the place
+    of one of them.
+
+    Raises `MalformedError` for what is no module, and `UnsupportedError` naming an operation that has no form.
+    """
+    context = make_context()
+    with context, bindings().ir.Location.unknown():
+        module = parse_module(code, context)
+        model = Model()
+        translator = Translator(module, model, source)
+        try:
+            _fill(translator, inputs, kept, platforms)
+        except CannotLowerError as refusal:
+            raise ImportRefusal(f"{printable(source)}: {refusal.reason}") from refusal
+    model.source = source
+    return model
+
+
+def _fill(
+    translator: Translator,
+    inputs: Sequence[tuple[str, TensorType]] | None,
+    kept: Sequence[int] | None,
+    platforms: Sequence[str],
+) -> None:
+    model = translator.model
+    build, block = Builder(model.graph), translator.body(translator.main)
+    arguments = list(block.arguments)
+    leading = _platform(build, arguments, platforms)
+    given = inputs if inputs is not None else _declared(arguments[len(leading) :])
+    fed = [placeholder(model.graph, name, kind) for name, kind in given]
+    taken = [fed[place] for place in (range(len(fed)) if kept is None else kept)]
+    operands = [*leading, *(build.operand(value, value.shape.dims) for value in taken)]
+    found = translator.block(block, operands, Scope(build))
+    if not found:
+        raise UnsupportedError(f"{printable(translator.source)}: the exported function returns nothing")
+    named = {f"y{place}": _end(build, operand, f"y{place}") for place, operand in enumerate(found)}
+    strip(model.graph, [*named.values(), *fed])
+    model.set_signature({name: value for (name, _), value in zip(given, fed, strict=True)}, named, SIGNATURE)
+
+
+def _declared(arguments: Sequence[Any]) -> list[tuple[str, TensorType]]:
+    """Names and types of a module's arguments; a size it leaves open is a symbol, the leading one the same in all."""
+    found = []
+    for place, argument in enumerate(arguments):
+        dims = [
+            dim if dim is not None else symbol("batch" if axis == 0 else f"x{place}_{axis}")
+            for axis, dim in enumerate(dims_of(argument.type))
+        ]
+        found.append((f"x{place}", TensorType(dtype_of(argument.type), Shape(dims))))
+    return found
+
+
+def _platform(build: Builder, arguments: Sequence[Any], platforms: Sequence[str]) -> list[Operand]:
+    """The leading argument that chooses among several platforms: the CPU, or the first."""
+    if len(platforms) < 2:
+        return []
+    index = list(platforms).index(CPU) if CPU in platforms else 0
+    dtype = dtype_of(arguments[0].type)
+    return [Operand(build.constant(np.asarray(index, dtype.numpy)), ())]
+
+
+def placeholder(graph: Graph, name: str, kind: TensorType) -> Value:
+    """An input of the graph."""
+    attrs = {"dtype": kind.dtype, "shape": kind.shape}
+    return graph.create_node("tf.Placeholder", attrs=attrs, name=name, types=(kind,)).output
+
+
+def _end(build: Builder, operand: Operand, name: str) -> Value:
+    """A result as a node of its own, called `name`."""
+    value = build.full(operand)
+    build.name, build.origins = name, value.node.origins
+    return build.value("Identity", value) if value.dtype.name != "unknown" else value
+
+
+def strip(graph: Graph, wanted: Sequence[Value]) -> None:
+    """Take out what does not lead to any of `wanted`."""
+    needed = reachable([value.node for value in wanted])
+    graph.remove_all([node for node in graph if node not in needed])
+
+
+def named_inputs(avals: Sequence[Any], names: Mapping[int, str]) -> list[tuple[str, TensorType]]:
+    """Names and types of what is fed, from what `jax.export` says of the arguments."""
+    from graphopt.backends.xla.blob import type_of_aval
+
+    return [(names.get(place, f"x{place}"), type_of_aval(aval, "")) for place, aval in enumerate(avals)]

@@ -1,0 +1,1 @@
+"""Families of rules: what each StableHLO operator is in TensorFlow's operators."""
