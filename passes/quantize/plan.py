@@ -89,7 +89,11 @@ def make_plan(model: Model, recipe: Recipe, supports: Supports, delegate: Delega
         plan.decisions.update(decisions)
         if chosen is not None:
             for node, reason in _islands(recipe, decisions, chosen).items():
-                plan.demote(node, reason)
+                stored = _stored(node, decisions[node].recipe) if node.op in TABLES else None
+                if stored is not None and stored.weights:
+                    plan.decisions[node] = stored
+                else:
+                    plan.demote(node, reason)
     return plan
 
 

@@ -76,6 +76,20 @@ def test_a_recipe_can_ask_for_integers_all_the_same() -> None:
     assert pieces(model)["DELEGATE"] > 1
 
 
+def test_a_table_that_an_island_looks_up_in_is_stored_in_int8() -> None:
+    body = f"""
+    %w = tfl.CONSTANT() {{value = float32[8, 64] {[[row / 8] * 64 for row in range(8)]}}} : float32[8, 64]
+    %g = tfl.GATHER(%w, %x) {{axis = 0, batch_dims = 0}} : {WIDE}
+    %y = tfl.HARD_SWISH(%g) : {WIDE}
+    """
+    model = build(body, inputs="%x: int32[1]")
+    plan = run(model)
+    assert [row["storage"] for row in plan.rows()] == ["int8", ""]
+    assert operators(model) == {"GATHER": 1, "DEQUANTIZE": 1, "HARD_SWISH": 1}
+    got = LiteRTRuntime().run(model, {"x": np.array([4], np.int32)})["y"]
+    assert got == pytest.approx(0.5 * 3.5 / 6, abs=0.01)
+
+
 def test_a_layer_normalisation_is_one_island() -> None:
     model = dense(NORM)
     plan = run(model)

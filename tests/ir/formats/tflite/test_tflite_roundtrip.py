@@ -13,7 +13,7 @@ from graphopt.ir.formats.tflite import control, read_tflite, tflite_bytes, write
 from graphopt.ir.formats.tflite.records import KEY, MetadataRecord
 from graphopt.ir.tensors import ArrayTensor, FileTensor, PackedTensor, RepeatedTensor
 from graphopt.ir.text import parse_model, print_model
-from graphopt.ir.types import FLOAT32, INT8, STRING, Quantization
+from graphopt.ir.types import FLOAT32, INT8, STRING, Quantization, TensorType
 from graphopt.ir.verifier import verify
 
 
@@ -246,6 +246,24 @@ def test_equal_contents_share_a_buffer(fields, packed, objects) -> None:
         )
     tensors = objects(tflite_bytes(model))[1]["subgraphs"][0][1]["tensors"]
     assert [tensor[1]["buffer"] for tensor in tensors] == [0, 1, 0, 1, 2, 2]
+
+
+def test_equal_vectors_of_numbers_are_written_once() -> None:
+    channels = 512
+    constants = "".join(
+        f"%w{n} = tfl.CONSTANT() {{value = float32[512] {[float(n)] * channels}}} : float32[512]\n"
+        f'%y{n} = tfl.ADD(%x, %w{n}) {{fused_activation_function = b"NONE"}} : float32[512]\n'
+        for n in range(2)
+    )
+    model = parse_model(f"graph @main(%x) -> (%y0, %y1) {{\n%x = tfl.INPUT() : float32[512]\n{constants}}}")
+    plain = len(tflite_bytes(model))
+    scales = Quantization(tuple([0.5] * channels), tuple([0] * channels), 0)
+    for node in [node for node in model.graph if node.op == "tfl.CONSTANT"]:
+        node.output.type = TensorType(FLOAT32, node.output.shape, scales)
+    written = tflite_bytes(model)
+    assert len(written) - plain < 1.1 * channels * (4 + 8)  # of two constants
+    again = read_tflite(written)
+    assert [node.output.type.quantization for node in again.graph if node.op == "tfl.CONSTANT"] == [scales, scales]
 
 
 def test_buffers_and_codes_that_nothing_uses_any_more_go(fields, packed, objects) -> None:
