@@ -24,6 +24,7 @@ SCHEMA = "graphopt/verify/v1"
 DEFAULT_SIGNATURE = "serving_default"
 # Of models whose operators no other runtime has.
 OWN_RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "xla": "xla"}
+LOWERING_RUNTIME = "xla"
 SAMPLES = 3  # random samples where the caller gives neither data nor a number
 
 
@@ -130,11 +131,12 @@ def engine_named(runtime: str | Runtime | None) -> Runtime:
 
 def engine_for(model: Model, runtime: str | Runtime | None) -> Runtime:
     """`engine_named`, except that models of other dialects have their own runtimes, whatever is named, and those run
-    nothing else."""
+    nothing else, but for XLA's, which lowers TensorFlow's models."""
     own = OWN_RUNTIMES.get(model.format)
     if own is not None and (runtime is None or isinstance(runtime, str)):
         runtime = own
-    return engine_named(None if runtime in OWN_RUNTIMES.values() and runtime != own else runtime)
+    runs_nothing_else = runtime in OWN_RUNTIMES.values() and runtime not in (own, LOWERING_RUNTIME)
+    return engine_named(None if runs_nothing_else else runtime)
 
 
 def _has_tensorflow() -> bool:

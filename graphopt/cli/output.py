@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from graphopt.ir.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from graphopt.backends.xla.ahead import AheadOptions
     from graphopt.ir.model import Model
 
 STDOUT = "-"
@@ -55,10 +56,18 @@ def check_folder(path: str, force: bool, target: str) -> None:
         raise UsageError(f"the folder around '{shown}' does not exist")
 
 
-def write_model(model: Model, path: str, force: bool) -> int:
-    """Write `model` to `path`, or as binary to standard output; returns the number of bytes."""
+def write_model(model: Model, path: str, force: bool, ahead: AheadOptions | None = None) -> int:
+    """Write `model` to `path`, or as binary to standard output; returns the number of bytes.
+
+    `ahead` compiles what was lowered to XLA ahead of time.
+    """
     from graphopt.api import save
 
+    if ahead is not None:
+        from graphopt.backends.xla.artifact import write_artifact
+
+        write_artifact(model, path, overwrite=force, ahead=ahead)
+        return _size(path)
     if path != STDOUT:
         save(model, path, overwrite=force)
         return _size(path)

@@ -17,6 +17,7 @@ from graphopt.backends.xla.program import Program
 from graphopt.backends.xla.tensorflow_process import run_tensorflow
 from graphopt.backends.xla.weights import write_weights
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
+from graphopt.ir.types import TensorType
 
 MAKEFILE, OUTPUT = "Makefile", "out"
 PLATFORMS = ("cpu",)
@@ -44,9 +45,8 @@ with tf.Graph().as_default() as graph:
         Tout=[dtype for _, dtype, _ in told["outputs"]], Sout=[shape for _, _, shape in told["outputs"]],
     )
     outputs = {name: tf.identity(value, name=name) for (name, _, _), value in zip(told["outputs"], made)}
-    definition = graph.as_graph_def(add_shapes=True)
-meta = v1.MetaGraphDef(graph_def=definition)
-meta.signature_def["main"].CopyFrom(v1.saved_model.build_signature_def(described(inputs), described(outputs)))
+    meta = v1.MetaGraphDef(graph_def=graph.as_graph_def(add_shapes=True))
+    meta.signature_def["main"].CopyFrom(v1.saved_model.build_signature_def(described(inputs), described(outputs)))
 ahead.aot_compile_cpu_meta_graph_def(
     checkpoint_path="", meta_graph_def=meta, output_prefix=told["prefix"], signature_def_key="main",
     cpp_class=told["class"], target_triple=told["triple"], target_cpu=told["cpu"], variables_to_feed=(),
@@ -92,8 +92,8 @@ def compile_ahead(program: Program, name: str, class_name: str, options: AheadOp
     inputs, outputs = identifiers(program.inputs), identifiers(program.outputs)
     keys = [f"w{place}" for place in range(len(program.weights))]
     told = {
-        "inputs": [(name, kind.dtype.name, kind.shape.static) for name, kind in zip(inputs, program.inputs.values())],
-        "outputs": [(name, kind.dtype.name, kind.shape.static) for name, kind in zip(outputs, program.outputs.values())],
+        "inputs": _described(inputs, program.inputs.values()),
+        "outputs": _described(outputs, program.outputs.values()),
         "weights": [(key, held.dtype.name) for key, held in zip(keys, program.weights.values(), strict=True)],
         "prefix": f"{OUTPUT}/{name}", "class": class_name, "cpu": options.cpu, "triple": options.machine,
     }  # fmt: skip
@@ -110,6 +110,10 @@ def compile_ahead(program: Program, name: str, class_name: str, options: AheadOp
                     files[entry] = file.read()
     files[f"{name}_main.cc"] = _example(name, class_name, inputs, outputs).encode()
     return files
+
+
+def _described(names: Iterable[str], kinds: Iterable[TensorType]) -> list[tuple[str, str, tuple[int, ...] | None]]:
+    return [(name, kind.dtype.name, kind.shape.static) for name, kind in zip(names, kinds, strict=True)]
 
 
 def identifiers(names: Iterable[str]) -> list[str]:
@@ -179,11 +183,12 @@ def makefile(objects: dict[str, list[str]]) -> str:
     return f"""\
 # `make` builds the examples. They need a C++17 compiler and the TensorFlow that compiled the objects.
 PYTHON ?= python3
-TENSORFLOW ?= $(shell $(PYTHON) -c 'import importlib.util as util; print(*util.find_spec("tensorflow").submodule_search_locations)')
+FIND = import importlib.util as util; print(*util.find_spec("tensorflow").submodule_search_locations)
+TENSORFLOW ?= $(shell $(PYTHON) -c '$(FIND)')
 RUNTIME = $(wildcard $(TENSORFLOW)/xla_aot_runtime_src/tensorflow/compiler/tf2xla/xla_compiled_cpu_function.cc)
-CXXFLAGS += -std=c++17 -O2 -w -I. -I$(TENSORFLOW)/include
-LDLIBS += -L$(TENSORFLOW) -l:libtensorflow_cc.so.2 -l:libtensorflow_framework.so.2 -Wl,-rpath,$(TENSORFLOW)
-BUILD = $(CXX) $(CXXFLAGS) $^ $(RUNTIME) $(LDLIBS) -o $@
+LIBRARIES = -L$(TENSORFLOW) -l:libtensorflow_cc.so.2 -l:libtensorflow_framework.so.2 -Wl,-rpath,$(TENSORFLOW)
+CXXFLAGS ?= -O2
+BUILD = $(CXX) -std=c++17 -w -I. -I$(TENSORFLOW)/include $(CXXFLAGS) $^ $(RUNTIME) $(LDFLAGS) $(LIBRARIES) -o $@
 
 all: {names}
 {rules}
