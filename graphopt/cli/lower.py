@@ -12,7 +12,7 @@ from graphopt.cli.output import check_folder, check_output, write_model
 from graphopt.cli.quantize import add_recipe
 from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, tensorrt_options, write_folder
 from graphopt.cli.xla import TARGET as XLA
-from graphopt.cli.xla import add_xla, xla_options
+from graphopt.cli.xla import add_ahead, add_xla, ahead_options, xla_options
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
 from graphopt.report.tables import human_bytes
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
     parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
     add_gates(parser)
+    add_ahead(parser)
     add_json(parser)
 
 
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     console.result_to_stderr = options.output == "-"
     is_folder = options.target == TARGET
+    ahead = ahead_options(options)
     quantizes = _asks_for_integers(options)
     chosen = backend_options(options)
     if is_folder:
@@ -89,7 +91,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         _quantize(lowered, options)
     if options.metadata or options.labels:
         _describe(lowered.model, options)
-    size = write_model(lowered.model, options.output, options.force)
+    size = write_model(lowered.model, options.output, options.force, ahead)
     seconds = time.perf_counter() - started
     for note in lowered.notes:
         console.note(note)
