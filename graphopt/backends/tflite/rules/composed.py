@@ -9,7 +9,7 @@ import numpy as np
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.kernels import scalar, step
 from graphopt.backends.tflite.table import RULES
-from graphopt.ir.types import BOOL
+from graphopt.ir.types import BFLOAT16, BOOL, FLOAT16, FLOAT32
 from graphopt.ir.value import Value
 
 # Selu's constants, from "Self-Normalizing Neural Networks" (Klambauer et al., 2017).
@@ -128,14 +128,24 @@ FORMULAS_OF_TWO: dict[str, Callable[[Terms, Value, Value], Value]] = {
 
 @RULES.legalize(*FORMULAS)
 def formula(op: Lowering) -> Value:
-    """Functions that are written with others, stable where the plain formula overflows or cancels."""
-    return FORMULAS[op.node.op](Terms(op), op.input(0))
+    """Functions that are written with others, stable where the plain formula overflows or cancels; of 16-bit floats in
+    float32."""
+    return _in_float32(op) or FORMULAS[op.node.op](Terms(op), op.input(0))
 
 
 @RULES.legalize(*FORMULAS_OF_TWO)
 def formula_of_two(op: Lowering) -> Value:
-    """Functions of two operands that are written with others."""
-    return FORMULAS_OF_TWO[op.node.op](Terms(op), op.input(0), op.input(1))
+    """Functions of two operands that are written with others; of 16-bit floats in float32."""
+    return _in_float32(op) or FORMULAS_OF_TWO[op.node.op](Terms(op), op.input(0), op.input(1))
+
+
+def _in_float32(op: Lowering) -> Value | None:
+    """The whole of it in float32, where a formula of 16-bit floats would be rounded step by step."""
+    narrow = op.type.dtype
+    if narrow not in (FLOAT16, BFLOAT16):
+        return None
+    operands = [step(op, "Cast", value, SrcT=narrow, DstT=FLOAT32) for value in op.inputs]
+    return step(op, "Cast", step(op, op.node.op_type, *operands), SrcT=FLOAT32, DstT=narrow)
 
 
 @RULES.legalize("tf.Relu", "tf.Relu6")

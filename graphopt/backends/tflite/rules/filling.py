@@ -10,7 +10,7 @@ from graphopt.backends.tflite.rules.kernels import compute, move, scalar, step, 
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir import dimensions
-from graphopt.ir.types import INT32
+from graphopt.ir.types import INT32, STRING
 from graphopt.ir.value import Value
 
 PAD_RANK = 5  # axes that LiteRT's PAD takes
@@ -26,7 +26,10 @@ def fill(op: Lowering) -> Value:
 def filled_alike(op: Lowering) -> Value:
     """Zeros or ones in the shape of another tensor."""
     value = op.input(0)
-    number = scalar(op, float(op.node.op == "tf.OnesLike"), value)
+    if value.dtype is STRING:
+        number = op.constant(np.array(b"", object), name=f"{op.node.name}/nothing")
+    else:
+        number = scalar(op, float(op.node.op == "tf.OnesLike"), value)
     static = value.shape.static
     if static is not None:
         return step(op, "Fill", op.integers(static, name=f"{op.node.name}/shape"), number)

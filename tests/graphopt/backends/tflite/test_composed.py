@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphopt.backends.base import UnloweredError
-from graphopt.testing.lowering import assert_lowers, text_model
+from graphopt.testing.lowering import assert_lowers, operators, text_model
 
 ANYWHERE = ("Softplus", "Softsign", "Selu", "Expm1", "Erf", "Erfc", "Tan", "Atan", "Sinh", "Cosh", "Asinh")
 BETWEEN_ZERO_AND_ONE = ("Log1p", "Reciprocal", "Inv", "Asin", "Acos", "Atanh")
@@ -38,6 +38,14 @@ def test_logarithms_of_the_gamma_function() -> None:
 def test_small_numbers_keep_their_precision() -> None:
     data = [{"x": np.linspace(-1e-4, 1e-4, 10, dtype=np.float32)}]
     assert_lowers(text_model("%y = tf.Expm1(%x)", "%x: float32[10]"), None, data=data, rtol=1e-6)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("op", ["Lgamma", "Asinh", "Softplus"])
+def test_half_precision_is_rounded_once(op: str) -> None:
+    data = [{"x": np.linspace(0.1, 6, 20).astype(np.float16)}]
+    lowered = assert_lowers(text_model(f"%y = tf.{op}(%x)", "%x: float16[20]"), None, data=data, rtol=1e-3)
+    assert operators(lowered.model)["CAST"] == 2
 
 
 @pytest.mark.parametrize("op", ["IsNan", "IsInf", "IsFinite"])

@@ -36,6 +36,11 @@ def test_in_the_shape_of_another(op: str, dtype: str, shape: str, expected: list
     assert_lowers(model, [*expected, "MAXIMUM"], reference="reference")
 
 
+def test_empty_strings_in_the_shape_of_another() -> None:
+    model = text_model("%y = tf.ZerosLike(%x)", "%x: string[?, 2]")
+    assert_lowers(model, ["SHAPE", "FILL"], data=[{"x": np.array([[b"a", b""]], object)}], reference="reference")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bool", "float64", "int64"])
 def test_stretched_and_repeated(dtype: str) -> None:
     body = vector("s", [4, 2, 3], "int64") + "%y = tf.BroadcastTo(%x, %s)"
