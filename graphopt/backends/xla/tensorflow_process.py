@@ -13,7 +13,7 @@ SECONDS = 600.0
 
 
 def run_tensorflow(program: str, *arguments: str, what: str, folder: str | None = None) -> None:
-    """Run a program of Python, in `folder` if it is given. Raises `UnsupportedError`, calling it `what`, if it fails."""
+    """Run a program of Python, in `folder` if it is given. Raises `UnsupportedError`, naming `what`, if it fails."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, "-c", program, *arguments]
     try:
