@@ -236,9 +236,11 @@ def _frozen(model: Model) -> Model:
 
 
 def _default_runtime(model: Model) -> str:
-    """LiteRT for its own operators; TensorFlow, which is faster than the reference, where it sees everything."""
+    """LiteRT and ONNX Runtime for their own operators; TensorFlow, which is faster than the reference, where it sees everything."""
     if any(node.dialect == "tfl" for node in model.graph):
         return "litert"
+    if model.format == "onnx":
+        return "onnxruntime"
     if model.functions or model.variables or any(node.op_type in _CONTROL for node in model.graph):
         return "reference"
     return "tensorflow" if importlib.util.find_spec("tensorflow") is not None else "reference"

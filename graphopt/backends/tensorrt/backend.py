@@ -7,9 +7,11 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.onnx.backend import OnnxBackend
 from graphopt.backends.onnx.options import OnnxOptions
+from graphopt.backends.tensorrt.integers import quantize
 from graphopt.backends.tensorrt.linter import findings_of
 from graphopt.backends.tensorrt.options import TensorRTOptions
-from graphopt.backends.tensorrt.precision import narrow
+from graphopt.backends.tensorrt.outcome import Outcome
+from graphopt.backends.tensorrt.precision import BODIES, narrow
 from graphopt.backends.tensorrt.profiles import check_profiles, make_profiles
 from graphopt.ir.formats.onnx.elements import DOMAINS
 from graphopt.ir.model import Model
@@ -35,30 +37,39 @@ class TensorRTBackend:
         lowered, findings = self._lower(model, chosen)
         if findings:
             raise UnloweredError("TensorRT", findings)
-        self._describe(lowered, chosen)
         return lowered
 
     def _lower(self, model: Model, options: TensorRTOptions) -> tuple[Lowered, list[Finding]]:
         if model.format == "onnx":
             lowered, findings = Lowered(model.clone(), _empty_report()), list[Finding]()
         else:
-            lowered, findings = OnnxBackend()._lower(model, OnnxOptions(options.signatures, options.opset))
+            lowered, findings = OnnxBackend()._lower(model, OnnxOptions(options.signatures, options.opset, widen=False))
         profiles = make_profiles(options.profiles)
         check_profiles(lowered.model, profiles)
         if findings:
             return lowered, findings
         findings = findings_of(lowered.model, profiles)
         if not findings:
-            lowered.notes += narrow(lowered.model, options)
+            outcome = _choose_types(lowered.model, options)
+            lowered.notes += outcome.notes
+            lowered.model.metadata[TENSORRT] = _described(lowered.model, options, outcome)
         return lowered, findings
 
-    def _describe(self, lowered: Lowered, options: TensorRTOptions) -> None:
-        profiles = make_profiles(options.profiles)
-        lowered.model.metadata[TENSORRT] = {
-            "precision": options.precision,
-            "opset": lowered.model.metadata[DOMAINS].get("", options.opset),
-            "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},
-        }
+
+def _choose_types(model: Model, options: TensorRTOptions) -> Outcome:
+    if options.precision in BODIES:
+        return narrow(model, options)
+    return quantize(model, options) if options.chosen_recipe is not None else Outcome()
+
+
+def _described(model: Model, options: TensorRTOptions, outcome: Outcome) -> dict[str, Any]:
+    profiles = make_profiles(options.profiles)
+    return {
+        "precision": options.precision,
+        "opset": model.metadata[DOMAINS].get("", options.opset),
+        "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},
+        "outcome": outcome,
+    }
 
 
 def _empty_report() -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from graphopt.ir.attributes import FunctionRef
+from graphopt.ir.formats.onnx.elements import BY_NUMBER
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model
 from graphopt.ir.tensors import Tensor
-from graphopt.ir.types import BOOL, FLOAT32, INT64, UNKNOWN_DTYPE, DType
+from graphopt.ir.types import BOOL, FLOAT32, INT64, UINT8, UNKNOWN_DTYPE, DType
 from graphopt.ir.value import Node, Value
 
 Types = dict[Value, DType]
@@ -51,7 +52,10 @@ def _of_node(model: Model, node: Node, types: Types) -> list[DType]:
     if kind == "If":
         return [value.dtype for value in node.outputs]
     if kind == "QuantizeLinear":
-        return [_of(types, node.inputs[2]) if node.input_count > 2 else node.output.dtype]
+        if node.input_count > 2:
+            return [_of(types, node.inputs[2])]
+        said = node.attrs.get("output_dtype")
+        return [said if isinstance(said, DType) else BY_NUMBER.get(said, UINT8)]  # type: ignore[arg-type]
     place = _TYPED_BY.get(kind, 0)
     own = _of(types, node.inputs[place]) if node.input_count > place else UNKNOWN_DTYPE
     if kind == "TopK":

@@ -1,4 +1,10 @@
-"""INT8 and FP8 by explicit Q/DQ: symmetric, activations by tensor, weights by channel, where TensorRT fuses them."""
+"""INT8, FP8 and INT4 by explicit Q/DQ: symmetric, activations by tensor, weights by channel or block, where TensorRT
+fuses them.
+
+A layer reads what is quantized; between a layer and its bias and rectifier nothing is. Of a residual sum, what the
+layer does not yield itself is quantized, so that the layer adds it. A pool reads what is quantized where all who read
+it do. One pair serves all readers of a tensor; what is joined, or moved without being changed, has one scale.
+"""
 
 from __future__ import annotations
 
@@ -6,142 +12,224 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.backends.tensorrt.observing import observe
+from graphopt.backends.tensorrt.channel_means import ChannelMeans
+from graphopt.backends.tensorrt.layers import CONVOLUTIONS, LAYERS, MOVING, is_pool, layer_before, weights_of
+from graphopt.backends.tensorrt.observing import Observed, observe
 from graphopt.backends.tensorrt.options import TensorRTOptions
-from graphopt.ir.graph import Graph
+from graphopt.backends.tensorrt.outcome import Outcome
+from graphopt.backends.tensorrt.stored_weights import FP8, HIGHEST, INT4, SMALLEST, StoredWeights, block_size_of
 from graphopt.ir.known import hold, known_tensor
 from graphopt.ir.model import Model
-from graphopt.ir.types import DTYPES, FLOAT32, Shape, TensorType
+from graphopt.ir.tensors import Tensor
+from graphopt.ir.types import FLOAT32, INT8, TensorType
 from graphopt.ir.value import Node, Value
-from graphopt.passes.quantize.methods import range_method
-from graphopt.passes.quantize.parameters import magnitudes
+from graphopt.passes.quantize.matching import RecipeMatcher
+from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.ranges import range_of
-from graphopt.passes.quantize.statistics import Statistics
+from graphopt.passes.quantize.recipe import OperatorRecipe
 
-Array = np.ndarray[Any, Any]
-HIGHEST = {DTYPES["int8"]: 127, DTYPES["float8_e4m3fn"]: 448}  # numbers that stand for the largest value
-STORED = {"int8": DTYPES["int8"], "fp8": DTYPES["float8_e4m3fn"]}  # by precision
-LAYERS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
-POOLS = frozenset({"AveragePool", "GlobalAveragePool"})  # through a MaxPool, TensorRT moves a Q by itself
-SMALLEST = float(np.finfo(np.float32).tiny) * 448
+Reading = tuple[Node, int]
 
 
-def quantize(model: Model, options: TensorRTOptions) -> list[str]:
-    """Put Q and DQ before layers with constant weights, pools and residual sums; what the user should know of it.
+def quantize(model: Model, options: TensorRTOptions) -> Outcome:
+    """Put Q and DQ into the main graph of `model`, in place.
 
-    Raises `UsageError` where the samples do not fit.
+    Raises `UsageError` where samples, statistics or the recipe do not fit.
     """
-    placing = _Placing(model.graph, observe(model, options), options)
-    layers = [node for node in model.graph if node.op_type in LAYERS]
-    done = sum(placing.layer(node) for node in layers)
-    for node in list(model.graph):
-        if node.op_type in POOLS:
-            placing.read_quantized(node, 0)
-        elif node.op_type == "Add":
-            placing.residual(node)
+    recipe = options.chosen_recipe
+    assert recipe is not None
+    means = ChannelMeans(model)
+    observed = observe(model, options, means) if recipe.needs_statistics or options.has_samples else None
+    work = _Quantizing(model, options, observed, means if options.data is not None else None)
+    work.plan()
+    work.carry_out()
     for node in list(model.graph):
         if node.op_type == "Initializer" and not node.has_uses:
             model.graph.remove(node)
-    kind = placing.stored.name
-    return [f"{done} of {len(layers)} layers compute with {kind} weights and activations; the rest is float32"]
+    return work.outcome
 
 
-class _Placing:
-    def __init__(self, graph: Graph, statistics: Statistics, options: TensorRTOptions):
-        self.graph, self.statistics, self.method = graph, statistics, range_method(options.method)
+class _Quantizing:
+    """Decides first, from the graph as it is, and changes it then."""
+
+    def __init__(self, model: Model, options: TensorRTOptions, observed: Observed | None, means: ChannelMeans | None):
+        assert options.chosen_recipe is not None
+        self.graph, self.options, self.observed, self.means = model.graph, options, observed, means
+        self.matcher = RecipeMatcher(options.chosen_recipe, model)
+        self.method = options.methods[0]
+        if observed is not None and options.statistics is not None and not options.method:
+            self.method = observed.statistics.method
+        self.stored = FP8 if options.precision == "fp8" else INT8
         self.pinned = frozenset(options.pinned)
-        self.stored = STORED[options.precision]
-        self.highest = HIGHEST[self.stored]
-        self.known: dict[Value, Value | None] = {}
+        self.readings: dict[Reading, OperatorRecipe] = {}
+        self.magnitudes: dict[Value, float] = {}
+        self.layers: dict[Node, tuple[Tensor, OperatorRecipe]] = {}
+        self.blocks: dict[Node, int] = {}
+        self.outcome = Outcome()
 
-    def layer(self, node: Node) -> bool:
-        """Quantize what a layer reads, where its weights are constant; whether that was done."""
-        weights = node.input(1)
-        held = known_tensor(weights)
-        if held is None or held.dtype is not FLOAT32 or len(held.shape) < 2 or known_tensor(node.input(0)) is not None:
-            return False
+    # What is to be done -----------------------------------------------------------------------------------------
+
+    def plan(self) -> None:
+        """Which inputs of which nodes are quantized, and how far they reach."""
+        candidates = [node for node in self.graph if node.op_type in LAYERS]
+        for node in candidates:
+            reason = self._layer(node)
+            if reason is not None:
+                self.outcome.reasons[node.name] = reason
+        for node in self.graph:
+            if node.op_type == "Add":
+                self._residual(node)
+        for node in self.graph:
+            if is_pool(node):
+                self._pool(node)
+        self._join()
+        done = len(self.layers)
+        kinds = [self.stored.name] if any(n not in self.blocks for n in self.layers) else []
+        kinds += ["int4 weights"] if INT4 in {self._weight_type(r) for _, r in self.layers.values()} else []
+        what = " and ".join(kinds) or self.stored.name
+        self.outcome.notes.append(f"{done} of {len(candidates)} layers compute with {what}; the rest is float32")
+
+    def _recipe(self, node: Node) -> OperatorRecipe | None:
+        """How the node is quantized; None where it stays float."""
         if not self.pinned.isdisjoint((node.name, *node.source_names)):
-            return False
+            return None
+        found = self.matcher.for_node(node)
+        return None if found.mode == "float" else found
+
+    def _layer(self, node: Node) -> str | None:
+        """Plan one layer; why it stays float, or None."""
+        held, recipe = weights_of(node), self._recipe(node)
+        if recipe is None:
+            return "the recipe leaves it in floats, or it is pinned by its name"
+        if held is None:
+            return "its weights are computed, or nothing but constants is"
+        if held.size < recipe.minimum_elements:
+            return f"its weights have fewer than {recipe.minimum_elements} elements"
         array = held.numpy()
-        if not np.isfinite(array).all() or not self.read_quantized(node, 0):
-            return False
-        node.replace_input(1, self._weights(weights, array, _channel_axis(node, array.ndim)))
-        return True
+        if not np.isfinite(array.min(initial=0.0) + array.max(initial=0.0)):
+            return "there are NaN or Inf among its weights"
+        if recipe.mode == "weight-only" and (recipe.weight_bits == 4 or recipe.granularity == "block"):
+            size = block_size_of(node, held, recipe, self.options.block_size)
+            if isinstance(size, str):
+                return size
+            self.blocks[node] = size
+        elif recipe.mode == "int8" and not self._is_quantizable(node.input(0), recipe):
+            return "the samples say no range of what it reads"
+        self.layers[node] = held, recipe
+        if recipe.mode == "int8":
+            self.readings[node, 0] = recipe
+        return None
 
-    def read_quantized(self, node: Node, place: int) -> bool:
-        """Let `node` read the input through Q and DQ, one pair for all who do."""
-        value = node.input(place)
-        if value.node.op_type == "DequantizeLinear":
-            return True
-        if value not in self.known:
-            self.known[value] = self._activation(value)
-        made = self.known[value]
-        if made is None:
+    def _is_quantizable(self, value: Value, recipe: OperatorRecipe) -> bool:
+        """The value has a range, which is noted. Behind a DQ of the source there is nothing left to do."""
+        if value.node.op_type == "DequantizeLinear" or known_tensor(value) is not None:
             return False
-        node.replace_input(place, made)
-        return True
+        if value not in self.magnitudes:
+            self.magnitudes[value] = self._magnitude(value, recipe.calibration or self.method)
+        return self.magnitudes[value] > SMALLEST
 
-    def residual(self, node: Node) -> None:
-        """A sum of a layer's result and something else: the latter is quantized, so that the layer can add it."""
-        first, second = node.input(0), node.input(1)
-        if known_tensor(first) is not None or known_tensor(second) is not None or first.shape != second.shape:
+    def _magnitude(self, value: Value, method: RangeMethod) -> float:
+        seen = self.observed.of(value) if self.observed is not None else None
+        if seen is None or seen.nans + seen.infinities or value.dtype is not FLOAT32:
+            return 0.0
+        found = range_of(seen, method, symmetric=True)
+        return 0.0 if found is None else max(-found.minimum, found.maximum)
+
+    def _residual(self, node: Node) -> None:
+        """A sum of a convolution's result and something of its shape: the latter is read quantized."""
+        first, second = node.inputs
+        recipe = self._recipe(node)
+        if recipe is None or recipe.mode != "int8" or first is None or second is None or first.shape != second.shape:
             return
-        for place, other in ((0, second), (1, first)):
+        if known_tensor(first) is not None or known_tensor(second) is not None:
+            return
+        adding = [layer_before(value) in self.layers and self._convolves(value) for value in (first, second)]
+        if not any(adding):
+            return
+        place = 0 if adding[1] else 1
+        if self._is_quantizable(node.input(place), recipe):
+            self.readings[node, place] = recipe
+
+    def _convolves(self, value: Value) -> bool:
+        layer = layer_before(value)
+        return layer is not None and layer.op_type in CONVOLUTIONS and (layer, 0) in self.readings
+
+    def _pool(self, node: Node) -> None:
+        """A mean over places reads what is quantized where all who read it do: else it would be written twice."""
+        value, recipe = node.input(0), self._recipe(node)
+        if recipe is None or recipe.mode != "int8" or value.is_output:
+            return
+        others = (use for use in value.uses if not is_pool(use[0]))
+        if all(use in self.readings for use in others) and self._is_quantizable(value, recipe):
+            self.readings[node, 0] = recipe
+
+    def _join(self) -> None:
+        """One range for what is joined by a Concat, or moved by operators that change no element."""
+        quantized = dict.fromkeys(node.input(place) for node, place in self.readings)
+        groups = _Groups()
+        for node in self.graph:
+            if node.op_type in MOVING or node.op_type == "Concat":
+                joined = node.inputs if node.op_type == "Concat" else node.inputs[:1]
+                for value in joined:
+                    if value is not None and known_tensor(value) is None:
+                        groups.join(node.outputs[0], value)
+        largest: dict[Value, float] = {}
+        for value in quantized:
+            first = groups.first(value)
+            largest[first] = max(largest.get(first, 0.0), self.magnitudes[value])
+        for value in quantized:
+            self.magnitudes[value] = largest[groups.first(value)]
+
+    # Doing it ---------------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Put in the pairs, and the weights."""
+        made: dict[Value, Value] = {}
+        weights = StoredWeights(self.graph, self.means)
+        for node, (held, recipe) in self.layers.items():
+            if node in self.blocks:
+                weights.by_blocks(node, held, self._weight_type(recipe), self.blocks[node], recipe.clip_weights)
+            else:
+                weights.by_channel(node, held, self.stored, recipe)
+        for node, place in self.readings:
             value = node.input(place)
-            is_last = other.node.op_type in LAYERS and other.use_count == 1
-            if is_last and (value.node.op_type not in LAYERS or place == 0):
-                self.read_quantized(node, place)
-                return
+            if value not in made:
+                made[value] = self._pair(value)
+        for node, place in self.readings:
+            node.replace_input(place, made[node.input(place)])
 
-    def _activation(self, value: Value) -> Value | None:
-        seen = self.statistics.of(value)
-        found = None if seen is None or seen.nans + seen.infinities else range_of(seen, self.method, symmetric=True)
-        if found is None or value.dtype is not FLOAT32:
-            return None
-        largest = max(-found.minimum, found.maximum)
-        if largest <= SMALLEST:
-            return None
-        return self._pair(value, np.array(largest / self.highest, np.float32))
+    def _weight_type(self, recipe: OperatorRecipe) -> Any:
+        return INT4 if recipe.weight_bits == 4 else self.stored
 
-    def _pair(self, value: Value, scale: Array) -> Value:
-        name, after = value.node.name, value
-        factor = hold(self.graph, scale, name=f"{name}/scale")
-        zero = hold(self.graph, np.zeros(scale.shape, self.stored.numpy), name=f"{name}/zero_point")
-        quantized = self.graph.create_node(
-            "onnx.QuantizeLinear", (after, factor, zero), {}, name=f"{name}/quantize",
+    def _pair(self, value: Value) -> Value:
+        name, graph, largest = value.node.name, self.graph, self.magnitudes[value]
+        scale = np.array(largest / HIGHEST[self.stored], np.float32)
+        factor = hold(graph, scale, name=f"{name}/scale")
+        # No zero point: it is zero, and ONNX Runtime's optimiser mistakes the type of one that is spelled out.
+        quantized = graph.create_node(
+            "onnx.QuantizeLinear", (value, factor), {"output_dtype": self.stored}, name=f"{name}/quantize",
             types=(TensorType(self.stored, value.shape),), origins=value.node.source_names,
         ).output  # fmt: skip
-        return self.graph.create_node(
-            "onnx.DequantizeLinear", (quantized, factor, zero), {}, name=f"{name}/dequantize", types=(value.type,),
+        self.outcome.scales.append({"tensor": value.name, "largest": largest, "scale": float(scale)})
+        return graph.create_node(
+            "onnx.DequantizeLinear", (quantized, factor), {}, name=f"{name}/dequantize", types=(value.type,),
             origins=value.node.source_names,
         ).output  # fmt: skip
 
-    def _weights(self, value: Value, array: Array, axis: int) -> Value:
-        if value not in self.known:
-            largest = np.maximum(magnitudes(array, axis=axis), SMALLEST)
-            scale = (largest / self.highest).astype(np.float32)
-            spread = scale.reshape([-1 if place == axis else 1 for place in range(array.ndim)])
-            scaled = array / spread if self.stored.is_float else np.rint(array / spread)
-            numbers = np.clip(scaled, -self.highest, self.highest).astype(self.stored.numpy)
-            name = value.node.name
-            inputs = (
-                hold(self.graph, numbers, name=f"{name}/{self.stored.name}"),
-                hold(self.graph, scale, name=f"{name}/scale"),
-                hold(self.graph, np.zeros(scale.shape, self.stored.numpy), name=f"{name}/zero_point"),
-            )
-            self.known[value] = self.graph.create_node(
-                "onnx.DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/dequantize",
-                types=(TensorType(FLOAT32, Shape(array.shape)),), origins=value.node.source_names,
-            ).output  # fmt: skip
-        made = self.known[value]
-        assert made is not None
-        return made
 
+class _Groups:
+    """Values that share a range; a value that was never joined is a group of its own."""
 
-def _channel_axis(node: Node, rank: int) -> int:
-    """The axis of the weights along which results lie."""
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":
-        return 1 if int(node.attrs.get("group", 1)) == 1 else 0
-    return 0 if node.attrs.get("transB") else rank - 1
+    def __init__(self) -> None:
+        self._before: dict[Value, Value] = {}
+
+    def first(self, value: Value) -> Value:
+        """What stands for the value's group."""
+        while (before := self._before.get(value, value)) is not value:
+            self._before[value] = self._before.get(before, before)
+            value = before
+        return value
+
+    def join(self, first: Value, second: Value) -> None:
+        """Make one group of two."""
+        self._before[self.first(second)] = self.first(first)

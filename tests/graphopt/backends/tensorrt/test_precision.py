@@ -32,8 +32,9 @@ def test_layers_are_narrow_and_softmax_and_means_are_not(network: Model, precisi
     model = lower(network, precision=precision).model
     verify(model)
     found = types_by_operator(model)
-    assert found["Conv"] == found["MatMul"] == body
+    assert found["MatMul"] == body
     assert found["Softmax"] == found["ReduceMean"] == "float32"
+    assert found["Conv"] == "float32"  # it reads two channels, as they are fed
     assert model.graph.inputs[0].dtype.name == model.graph.outputs[0].dtype.name == "float32"
     assert [value.name for value in model.graph.outputs] == ["y"]
 
@@ -98,7 +99,7 @@ def test_int8_is_symmetric_and_by_channel(network: Model, samples: Any, onnxrunt
     lowered = lower(network, precision="int8", data=samples)
     graph = lowered.model.graph
     pairs = [node for node in graph if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    assert all(not np.any(node.input(2).node.attrs["value"].numpy()) for node in pairs)
+    assert all(node.input_count == 2 for node in pairs)  # a zero point that is not there is zero
     conv = next(node for node in graph if node.op_type == "Conv")
     weights = conv.input(1).node
     assert weights.op_type == "DequantizeLinear"
