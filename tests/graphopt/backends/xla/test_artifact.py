@@ -9,16 +9,22 @@ import pathlib
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import graphopt
 from graphopt.backends.xla.backend import XlaBackend
-from graphopt.ir.errors import Error, MalformedError, UsageError
+from graphopt.backends.xla.safetensors import read_safetensors, write_safetensors
+from graphopt.backends.xla.weights import read_weights, write_weights
+from graphopt.ir.errors import Error, MalformedError, UnsupportedError, UsageError
 from graphopt.ir.model import Model
+from graphopt.ir.tensors import ArrayTensor, Tensor
+from graphopt.ir.types import FLOAT32, Shape, TensorType, dtype_of
 from graphopt.runtimes.base import get_runtime
+from graphopt.runtimes.xla import XlaRuntime
 from graphopt.testing.lowering import text_model
-from graphopt.verification import verify
+from graphopt.verification import engine_for, verify
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
@@ -38,6 +44,43 @@ x = np.ones(program["inputs"][0]["shape"], np.float32)
 (y,) = jax.jit(exported.call)(x, *(weights[item["key"]] for item in program["weights"]))
 assert "graphopt" not in sys.modules and "tensorflow" not in sys.modules
 np.save(sys.argv[2], y)
+"""
+
+
+# Reads and runs 300 mutants of a folder, and prints how many are refused and how many still run.
+MUTANTS = """
+import os, random, sys
+import numpy as np
+import graphopt
+from graphopt.ir.errors import Error
+from graphopt.runtimes.base import get_runtime
+folder, choice = sys.argv[1], random.Random(0)
+files = {name: open(os.path.join(folder, name), "rb").read() for name in sorted(os.listdir(folder))}
+runtime, refused, held = get_runtime("xla"), 0, 0
+for number in range(300):
+    name = choice.choice(list(files))
+    data = bytearray(files[name])
+    kind, place = choice.randrange(4), choice.randrange(len(data))
+    print(number, name, kind, place, flush=True)
+    if kind == 0:
+        del data[place:]
+    elif kind == 1:
+        data[place] ^= 1 << choice.randrange(8)
+    elif kind == 2:
+        data[place : place + 8] = bytes(choice.randrange(256) for _ in range(8))
+    else:
+        data[place:place] = data[: choice.randrange(64)]
+    path = os.path.join(folder, name)
+    with open(path, "wb") as file:
+        file.write(data)
+    try:
+        runtime.run(graphopt.load(folder), {"x": np.ones((2, 32), np.float32)})
+        held += 1
+    except Error:
+        refused += 1
+    with open(path, "wb") as file:
+        file.write(files[name])
+print(refused, held)
 """
 
 
@@ -120,6 +163,12 @@ def test_nothing_is_written_over_what_exists(folder: pathlib.Path) -> None:
         (lambda manifest: manifest["programs"][0]["weights"][0].update(shape=[1 << 40]), "as the manifest says"),
         (lambda manifest: manifest["programs"][0]["weights"][0].update(key="w7"), "no weight"),
         (lambda manifest: manifest["programs"].append(manifest["programs"][0]), "named twice"),
+        (lambda manifest: manifest.pop("weights"), "where the weights are"),
+        (lambda manifest: manifest["weights"].update(format="pickle"), "no format of weights"),
+        (lambda manifest: manifest["weights"].update(file="absent.npz"), "cannot be read"),
+        (lambda manifest: manifest["weights"].update(file="/etc/passwd"), "no name of a file"),
+        (lambda manifest: manifest["weights"].update(sha256="0"), "digest"),
+        (lambda manifest: manifest["programs"][0]["sha256"].update(stablehlo="0"), "digest"),
     ],
 )
 def test_a_manifest_that_makes_no_sense(folder: pathlib.Path, change: object, message: str) -> None:
@@ -142,6 +191,134 @@ def test_files_that_are_cut_off(folder: pathlib.Path) -> None:
     assert verify(network(), folder, runtime="reference").holds
 
 
+def test_mutants_end_in_errors_of_ours(folder: pathlib.Path) -> None:
+    """Whatever bytes change, no other exception is raised, and the process that reads them does not end."""
+    done = subprocess.run(
+        [sys.executable, "-c", MUTANTS, str(folder)], capture_output=True, text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout[-200:], done.stderr[-2000:])
+    refused, held = map(int, done.stdout.split()[-2:])
+    assert refused > 250
+    assert refused + held == 300
+
+
+def test_weights_as_safetensors(tmp_path: pathlib.Path) -> None:
+    lowered = XlaBackend().lower(network(), fallback=False, weights_format="safetensors").model
+    graphopt.save(lowered, tmp_path / "lowered")
+    assert "weights.safetensors" in os.listdir(tmp_path / "lowered")
+    loaded = graphopt.load(tmp_path / "lowered")
+    assert verify(network(), loaded, runtime="reference").holds
+    graphopt.save(loaded, tmp_path / "again")
+    for name in os.listdir(tmp_path / "lowered"):
+        assert (tmp_path / "lowered" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def tensors() -> dict[str, Tensor]:
+    """Weights of several element types."""
+    arrays = {
+        "narrow": np.arange(6, dtype=np.float32).reshape(2, 3).astype(ml_dtypes.bfloat16),
+        "none": np.zeros((0, 4), np.int64),
+        "one": np.asarray(2.5, np.float64),
+        "mask": np.asarray([True, False, True]),
+    }
+    return {key: ArrayTensor(array, dtype_of(array.dtype)) for key, array in arrays.items()}
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_weights_of_all_kinds_come_back(tmp_path: pathlib.Path, kind: str) -> None:
+    path = str(tmp_path / kind)
+    write, read = (write_safetensors, read_safetensors) if kind == "safetensors" else (write_weights, read_weights)
+    write(path, tensors())
+    wanted = {key: TensorType(held.dtype, Shape(held.shape)) for key, held in tensors().items()}
+    for key, found in read(path, wanted).items():
+        assert found.dtype is wanted[key].dtype
+        np.testing.assert_array_equal(found.numpy(), tensors()[key].numpy())
+    for wrong, message in (
+        ({"absent": wanted["one"]}, "no weight 'absent'"),
+        ({"one": wanted["mask"]}, "as the manifest says"),
+        ({"mask": TensorType(wanted["mask"].dtype, Shape((4,)))}, "as the manifest says"),
+    ):
+        with pytest.raises(MalformedError, match=message):
+            read(path, wrong)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"{", "cannot be read"),
+        (b"[]", "no JSON object"),
+        (b'{"w": 3}', "no weight"),
+        (b'{"w": {"dtype": "F32", "shape": [2]}}', "no place"),
+        (b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, true]}}', "no place"),
+        (b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}', "cut off"),
+        (b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}', "cut off"),
+        (b'{"w": {"dtype": "I32", "shape": [2], "data_offsets": [0, 8]}}', "as the manifest says"),
+    ],
+)
+def test_safetensors_that_make_no_sense(tmp_path: pathlib.Path, header: bytes, message: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(MalformedError, match=message):
+        read_safetensors(str(path), {"w": TensorType(FLOAT32, Shape((2,)))})
+    path.write_bytes((1 << 60).to_bytes(8, "little") + header)
+    with pytest.raises(MalformedError, match="longer than the file"):
+        read_safetensors(str(path), {})
+
+
+def test_safetensors_lack_some_element_types(tmp_path: pathlib.Path) -> None:
+    array = np.zeros(2, np.complex128)
+    with pytest.raises(UnsupportedError, match="choose npz"):
+        write_safetensors(str(tmp_path / "w"), {"w": ArrayTensor(array, dtype_of(array.dtype))})
+
+
+def depthwise() -> Model:
+    """A depthwise convolution, which platforms have in other forms."""
+    return text_model(
+        """
+        %k = tf.Const() {value = float32[3, 3, 4, 1] repeat [0.5, -1.0, 2.0]}
+        %y = tf.DepthwiseConv2dNative(%x, %k) {strides = [1, 1, 1, 1], padding = "SAME"}
+        """,
+        "%x: float32[?, 6, 6, 4]",
+    )
+
+
+def test_a_program_for_two_platforms(tmp_path: pathlib.Path) -> None:
+    import jax.export
+
+    lowered = XlaBackend().lower(depthwise(), fallback=False, platform="cpu,cuda", batch=1).model
+    graphopt.save(lowered, tmp_path / "two")
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["programs"][0]["platforms"] == ["cpu", "cuda"]
+    exported = jax.export.deserialize(bytearray((tmp_path / "two" / "serving_default.jax").read_bytes()))
+    assert exported.platforms == ("cpu", "cuda")
+    loaded = graphopt.load(tmp_path / "two")
+    assert verify(depthwise(), loaded, runtime="reference").holds
+    compiled = XlaRuntime().compiled(loaded.signatures["serving_default"], ((1, 6, 6, 4),)).call.as_text()
+    assert "conditional" not in compiled  # the platform is known when it is compiled
+    assert "convolution(" not in compiled
+
+
+def test_a_program_for_a_gpu_says_so(tmp_path: pathlib.Path) -> None:
+    import jax.export
+
+    graphopt.save(XlaBackend().lower(depthwise(), fallback=False, platform="cuda").model, tmp_path / "gpu")
+    exported = jax.export.deserialize(bytearray((tmp_path / "gpu" / "serving_default.jax").read_bytes()))
+    assert exported.platforms == ("cuda",)
+    assert "convolution" in exported.mlir_module()
+
+
+@pytest.mark.parametrize("platform", ["gpu", "cpu,cpu", "", "cpu,"])
+def test_platforms_that_there_are_not(platform: str) -> None:
+    with pytest.raises(UsageError, match="each once"):
+        XlaBackend().lower(depthwise(), platform=platform)
+
+
+def test_the_runtime_lowers_models_of_tensorflow() -> None:
+    assert engine_for(network(), "xla").name == "xla"
+    assert verify(network(), network(), runtime="xla").holds
+
+
 def test_inputs_that_do_not_fit(folder: pathlib.Path) -> None:
     model, runtime = graphopt.load(folder), get_runtime("xla")
     with pytest.raises(UsageError, match="shape"):
@@ -158,8 +335,6 @@ def test_versions_that_there_are_not() -> None:
 
 
 def test_cost_and_memory() -> None:
-    from graphopt.runtimes.xla import XlaRuntime
-
     cost = XlaRuntime().cost(network(), {"x": np.ones((2, 32), np.float32)})
     assert cost["flops"] >= 2 * 2 * 32 * 16
     assert cost["argument_bytes"] >= 32 * 16 * 4
