@@ -20,7 +20,9 @@ STDIN = "-"
 METAGRAPH = "metagraph"  # key of `Model.metadata` in models of SavedModels and .meta files
 CHECKPOINT = "checkpoint"  # file that names the latest checkpoint of a folder
 TENSORRT_FILES = ("model.onnx", "manifest.json")  # of a folder that lowering to TensorRT leaves
-JAX_EXPORTS = (".jax", ".jax_export")
+JAX_EXPORTS, MODULES = (".jax", ".jax_export"), (".stablehlo", ".mlir", ".mlirbc")
+BYTECODE = b"ML\xefR"  # head of a module of MLIR
+CALL_MODULE = "tf.XlaCallModule"
 MANIFEST = "manifest.json"  # file of a folder that a model was lowered into, to XLA
 TFLITE_HEAD = b"\0\0TFL3"  # at byte 2: no node of a GraphDef begins so
 
@@ -48,8 +50,9 @@ def read(
     many. Raises `MalformedError` for what is no model, `UsageError` for what cannot be a source and for unknown names.
     """
     model = _read(source, tags, saves)
+    notes = _expanded(model)
     if model.signatures and inputs is None and outputs is None:
-        return Read(model, ())
+        return Read(model, notes)
     if inputs is None and model.signatures:
         inputs = _named(model, "inputs")
     if outputs is None and model.signatures:
@@ -62,7 +65,16 @@ def read(
         from graphopt.ir.formats.metagraph import keep_state
 
         keep_state(model)
-    return Read(model, tuple(found.notes))
+    return Read(model, (*notes, *found.notes))
+
+
+def _expanded(model: Model) -> tuple[str, ...]:
+    """Put the operations of StableHLO modules within the model in their place; returns why some stay as they are."""
+    if not any(node.op == CALL_MODULE for graph in model.graphs for node in graph):
+        return ()
+    from graphopt.importers.stablehlo.call_modules import expand_call_modules
+
+    return tuple(expand_call_modules(model))
 
 
 def _named(model: Model, which: str) -> dict[str, str]:
@@ -95,11 +107,16 @@ def _read(source: Any, tags: Collection[str] | None, saves: bool) -> Model:
 
 
 def read_bytes(data: bytes, name: str) -> Model:
-    """A GraphDef, binary or text, or a `.tflite`. Raises `MalformedError`, with `name` for the file's."""
+    """A GraphDef, binary or text, a `.tflite`, or bytecode of StableHLO.
+
+    Raises `MalformedError`, with `name` for the file's.
+    """
     if data[2:8] == TFLITE_HEAD:
         from graphopt.ir.formats import tflite
 
         return tflite.read_tflite(data, source=name)
+    if data[:4] == BYTECODE:
+        return _read_module(data, name)
     refuse_others(data[: graphdef.HEAD], data[-graphdef.HEAD :], name)
     if is_text(data[: graphdef.HEAD]):
         return graphdef.read_graphdef_text(data, source=name)
@@ -134,10 +151,18 @@ def read_path(path: str, tags: Collection[str] | None = None, saves: bool = True
 
         return onnx.read_onnx(mapping)
     if path.lower().endswith(JAX_EXPORTS):
-        from graphopt.backends.xla.blob import read_export
+        from graphopt.importers.stablehlo.exports import read_export
 
         return read_export(bytes(mapping.view), path)
+    if path.lower().endswith(MODULES) or mapping.view[:4] == BYTECODE:
+        return _read_module(bytes(mapping.view), path)
     return graphdef.load(path)
+
+
+def _read_module(data: bytes, name: str) -> Model:
+    from graphopt.importers.stablehlo.reading import read_module
+
+    return read_module(data, name)
 
 
 def _is_keras(path: str, head: bytes) -> bool:

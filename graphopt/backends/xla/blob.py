@@ -14,12 +14,8 @@ from graphopt.ir.types import Shape, TensorType, dtype_of
 SIGNATURE = "serving_default"
 
 
-def read_export(data: bytes, source: str) -> Model:
-    """A model of the `xla` dialect of the blob `data`: inputs `x0`, `x1` and so on, outputs `y0` and so on.
-
-    They are in the order of JAX's flattened arguments and results. Raises `MalformedError`, and `UsageError` where JAX
-    is not installed.
-    """
+def deserialized(data: bytes, source: str) -> Any:
+    """The `jax.export.Exported` of a blob. Raises `MalformedError`, and `UsageError` where JAX is not installed."""
     jax = import_jax()
     try:
         found = jax.export.deserialize(bytearray(data))
@@ -28,10 +24,15 @@ def read_export(data: bytes, source: str) -> Model:
         raise MalformedError(f"this is no jax.export blob: {shown}", source=source) from error
     if not found.out_avals:
         raise UnsupportedError(f"{printable(source)}: the exported function returns nothing")
+    return found
+
+
+def program_model(found: Any, data: bytes, source: str) -> Model:
+    """A model of the `xla` dialect, one whole program: inputs `x0`, `x1` and so on, outputs `y0` and so on."""
     program = Program(
         (SIGNATURE,),
-        {f"x{place}": _type(aval, source) for place, aval in enumerate(found.in_avals)},
-        {f"y{place}": _type(aval, source) for place, aval in enumerate(found.out_avals)},
+        {f"x{place}": type_of(aval, source) for place, aval in enumerate(found.in_avals)},
+        {f"y{place}": type_of(aval, source) for place, aval in enumerate(found.out_avals)},
         bytes(found.mlir_module_serialized), {}, tuple(found.platforms), "", "jax", data,
     )  # fmt: skip
     model = model_of([program])
@@ -39,7 +40,8 @@ def read_export(data: bytes, source: str) -> Model:
     return model
 
 
-def _type(aval: Any, source: str) -> TensorType:
+def type_of(aval: Any, source: str) -> TensorType:
+    """The type of an argument or result of JAX."""
     try:
         dtype = dtype_of(aval.dtype)
     except TypeError as error:

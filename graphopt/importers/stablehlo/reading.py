@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from graphopt.backends.xla.bindings import bindings, make_context
 from graphopt.backends.xla.serialization import parse_module
 from graphopt.importers.stablehlo.attributes import dims_of, dtype_of
 from graphopt.importers.stablehlo.building import Builder
+from graphopt.importers.stablehlo.guarding import check_parses
 from graphopt.importers.stablehlo.operand import Operand
 from graphopt.importers.stablehlo.scope import Scope
 from graphopt.importers.stablehlo.translation import ImportRefusal, Translator
@@ -33,19 +35,18 @@ def read_module(
     inputs: Sequence[tuple[str, TensorType]] | None = None,
     kept: Sequence[int] | None = None,
     platforms: Sequence[str] = (),
+    trusted: bool = False,
 ) -> Model:
     """The model of a module: VHLO or MLIR bytecode, or text. Outputs are `y0`, `y1` and so on.
 
     `inputs` are names and types of what is fed, by default those of the module's arguments, `x0` and so on; `kept` says
     which of them the module takes, by default all. Where there are several `platforms` its first argument is the place
-    of one of them.
+    of one of them. A module is `trusted` where this process made it.
 
     Raises `MalformedError` for what is no module, and `UnsupportedError` naming an operation that has no form.
     """
-    context = make_context()
-    with context, bindings().ir.Location.unknown():
-        module = parse_module(code, context)
-        model = Model()
+    model = Model()
+    with opened(code, source, trusted) as module:
         translator = Translator(module, model, source)
         try:
             _fill(translator, inputs, kept, platforms)
@@ -53,6 +54,20 @@ def read_module(
             raise ImportRefusal(f"{printable(source)}: {refusal.reason}") from refusal
     model.source = source
     return model
+
+
+@contextmanager
+def opened(code: bytes, source: str, trusted: bool = False) -> Iterator[Any]:
+    """The module that bytes or text hold, within its context. Raises `MalformedError`."""
+    context = make_context()
+    if not trusted:
+        check_parses(code, context, source)
+    with context, bindings().ir.Location.unknown():
+        try:
+            module = parse_module(code, context)
+        except MalformedError as error:
+            raise error.located(source) from error
+        yield module
 
 
 def _fill(
@@ -64,7 +79,7 @@ def _fill(
     model = translator.model
     build, block = Builder(model.graph), translator.body(translator.main)
     arguments = list(block.arguments)
-    leading = _platform(build, arguments, platforms)
+    leading = [platform_operand(build, arguments[0], platforms)] if len(platforms) > 1 and arguments else []
     given = inputs if inputs is not None else _declared(arguments[len(leading) :])
     fed = [placeholder(model.graph, name, kind) for name, kind in given]
     taken = [fed[place] for place in (range(len(fed)) if kept is None else kept)]
@@ -89,13 +104,10 @@ def _declared(arguments: Sequence[Any]) -> list[tuple[str, TensorType]]:
     return found
 
 
-def _platform(build: Builder, arguments: Sequence[Any], platforms: Sequence[str]) -> list[Operand]:
+def platform_operand(build: Builder, argument: Any, platforms: Sequence[str]) -> Operand:
     """The leading argument that chooses among several platforms: the CPU, or the first."""
-    if len(platforms) < 2:
-        return []
     index = list(platforms).index(CPU) if CPU in platforms else 0
-    dtype = dtype_of(arguments[0].type)
-    return [Operand(build.constant(np.asarray(index, dtype.numpy)), ())]
+    return Operand(build.constant(np.asarray(index, dtype_of(argument.type).numpy)), ())
 
 
 def placeholder(graph: Graph, name: str, kind: TensorType) -> Value:
@@ -108,17 +120,10 @@ def _end(build: Builder, operand: Operand, name: str) -> Value:
     """A result as a node of its own, called `name`."""
     value = build.full(operand)
     build.name, build.origins = name, value.node.origins
-    return build.value("Identity", value) if value.dtype.name != "unknown" else value
+    return build.value("Identity", value)
 
 
 def strip(graph: Graph, wanted: Sequence[Value]) -> None:
     """Take out what does not lead to any of `wanted`."""
     needed = reachable([value.node for value in wanted])
     graph.remove_all([node for node in graph if node not in needed])
-
-
-def named_inputs(avals: Sequence[Any], names: Mapping[int, str]) -> list[tuple[str, TensorType]]:
-    """Names and types of what is fed, from what `jax.export` says of the arguments."""
-    from graphopt.backends.xla.blob import type_of_aval
-
-    return [(names.get(place, f"x{place}"), type_of_aval(aval, "")) for place, aval in enumerate(avals)]

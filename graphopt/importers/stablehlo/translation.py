@@ -12,6 +12,7 @@ from graphopt.importers.stablehlo.operand import Operand
 from graphopt.importers.stablehlo.operation import Operation
 from graphopt.importers.stablehlo.scope import Scope
 from graphopt.importers.stablehlo.table import all_rules
+from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import MalformedError, ResourceError, UnsupportedError, printable
 from graphopt.ir.model import Model
 
@@ -31,6 +32,7 @@ class Translator:
         self.model, self.source = model, source
         self.rules = all_rules().functions
         self.functions: dict[str, Any] = {}
+        self.callees: tuple[FunctionRef, ...] = ()  # of the model's library, which the module may call by their places
         self._count = 0
         for item in module.body.operations:
             if item.operation.name == "func.func":

@@ -13,7 +13,7 @@ from graphopt.importers.stablehlo.table import RULES
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
 from graphopt.ir.model import Function
-from graphopt.ir.types import BOOL
+from graphopt.ir.types import BOOL, Shape, TensorType
 from graphopt.ir.value import Value
 
 IDENTITIES = frozenset(
@@ -157,3 +157,18 @@ def custom_call(op: Operation) -> list[Operand]:
         op.refuse(f"nothing is known of the custom call '{printable(target)}'", "export the function for other platforms, or without it")
     given = op.attribute("mhlo.attributes") if op.has("mhlo.attributes") else {}
     return op.translator.apply(name, op.mlir, given, op.operands, op.scope)
+
+
+@RULES.translate("custom_call.tf.call_tf_function")
+def call_of_library(op: Operation) -> list[Operand]:
+    """A function of TensorFlow's that JAX calls: by its place in the list that the node holds."""
+    given = op.attribute("tf.backend_config")
+    place = int(given["called_index"].value) if "called_index" in given else -1
+    if not 0 <= place < len(op.translator.callees):
+        op.refuse("the function it calls is not there")
+    values = [op.full(index) for index in range(len(op.operands))]
+    kinds = [op.dtype(index) for index in range(len(op.mlir.results))]
+    attrs = {"Tin": tuple(value.dtype for value in values), "Tout": tuple(kinds), "f": op.translator.callees[place]}
+    types = [TensorType(kind, Shape(op.dims(index))) for index, kind in enumerate(kinds)]
+    made = op.build.node("StatefulPartitionedCall", values, attrs, types)
+    return [op.build.operand(value) for value in made.outputs]
