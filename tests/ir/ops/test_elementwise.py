@@ -385,7 +385,33 @@ def test_polygamma(x: Any, order: int) -> None:
     check_operator("Polygamma", [np.float64([order, 1.5]), x[:2]], rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", words("BesselI0 BesselI1e BesselJ0 BesselK1 Dawsn Expint FresnelCos Ndtri Spence"))
+BESSEL = words("BesselI0 BesselI0e BesselI1 BesselI1e BesselJ0 BesselJ1 BesselK0 BesselK0e BesselK1 BesselK1e")
+
+
+@pytest.mark.parametrize("name", BESSEL)
+@settings(max_examples=5)
+@given(x=oracle.arrays(np.float64, (6,), 1e-3, 60))
+def test_bessel_functions(name: str, x: Any) -> None:
+    x = x if "K" in name else np.concatenate([x, -x, np.zeros(1)])
+    check_operator(name, [x], rtol=1e-7, atol=1e-9)
+    check_operator(name, [x.astype(np.float32)], rtol=1e-4, atol=1e-5)
+
+
+def test_bessel_functions_at_their_edges() -> None:
+    x = np.array([0.0, -1.0, 2.0])
+    check_operator("BesselK0", [x], rtol=1e-7)
+    check_operator("BesselJ0", [x * 1e4], may_refuse=True)
+    check_operator("BesselI0e", [x * 1e4], may_refuse=True)
+
+
+@FEW
+@given(x=oracle.arrays(np.float64, (8,), 1e-6, 1 - 1e-6))
+def test_quantiles(x: Any) -> None:
+    check_operator("Ndtri", [x], rtol=1e-7, atol=1e-9)
+    check_operator("Ndtri", [np.array([0.0, 1.0, 0.5, 2.0])])
+
+
+@pytest.mark.parametrize("name", words("Dawsn Expint FresnelCos Spence"))
 def test_functions_with_shapes_alone(name: str) -> None:
     check_operator(name, [np.ones((2, 0, 3), np.float32)], evaluates=False)
 
