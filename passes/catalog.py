@@ -57,6 +57,7 @@ _CATALOG: dict[str, str] = {
     "channels-last": "graphopt.passes.layout.channels_last:ChannelsLast",
     "fuse-layers": "graphopt.passes.onnx.fuse_layers:FuseLayers",
     "drop-reshapes": "graphopt.passes.onnx.drop_reshapes:DropReshapes",
+    "fuse-recurrent": "graphopt.passes.onnx.fuse_recurrent:FuseRecurrent",
     "push-transposes": "graphopt.passes.onnx.push_transposes:PushTransposes",
     "widen-types": "graphopt.passes.onnx.widen_types:WidenTypes",
     "recognise-hard-swish": "graphopt.passes.onnx.recognise_hard_swish:RecogniseHardSwish",

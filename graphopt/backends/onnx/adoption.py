@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphopt.backends.ends import INPUTS
-from graphopt.ir.formats.onnx.elements import DOMAINS, INITIALIZER, INPUT
+from graphopt.ir.formats.onnx.elements import DOMAINS, INITIALIZER, INPUT, domain_of
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model
 from graphopt.ir.value import Value
 
 CONSTANT = "tf.Const"
+VERSIONS = {"ai.onnx.ml": 4}  # of operator sets beside ONNX's own
 IDLE = frozenset({"tf.NoOp", "tf._Retval"})
 ADOPTED = frozenset({*INPUTS, CONSTANT, *IDLE})
 
@@ -19,7 +20,7 @@ def adopt(model: Model, opset: int) -> None:
     """Make of a lowered model one of ONNX's format, whose inputs and outputs are called as the signature says."""
     for graph in model.graphs:
         _adopt_graph(graph)
-    model.versions, model.metadata = (0, 0, ()), {DOMAINS: {"": opset}}
+    model.versions, model.metadata = (0, 0, ()), {DOMAINS: {"": opset, **_others(model)}}
     model.format = "onnx"
     taken: dict[str, Value] = {}
     for signature in model.signatures.values():
@@ -28,6 +29,12 @@ def adopt(model: Model, opset: int) -> None:
             value.name = name
             taken[name] = value
     _give_way(model.graph, taken)
+
+
+def _others(model: Model) -> dict[str, int]:
+    """Versions of the operator sets in use beside ONNX's own."""
+    used = {domain_of(node.op)[0] for graph in model.graphs for node in graph if node.dialect not in ("onnx", "tf")}
+    return {domain: version for domain, version in VERSIONS.items() if domain in used}
 
 
 def _give_way(graph: Graph, taken: Mapping[str, Value]) -> None:

@@ -29,12 +29,15 @@ PREPARE = (
     "specialise-functions,plain-tensor-arrays,plain-tensor-lists{dynamic=true},merge-duplicates,strip-unused,"
     "remove-unused-functions"
 )
-RECURRENT = "fuse-lstm{target=onnx},strip-unused,remove-unused-functions"
+RECURRENT = "fuse-recurrent,strip-unused,remove-unused-functions"
 LAYOUT = (
     "fuse-dilations,channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,"
     "recognise-gelu{target=onnx}"
 )
-FINISH = "push-transposes,drop-reshapes,fuse-layers,recognise-normalization,recognise-hard-swish,merge-duplicates,strip-unused"
+FINISH = (
+    "push-transposes,drop-reshapes,fuse-layers,recognise-normalization,recognise-hard-swish,merge-duplicates,"
+    "strip-unused"
+)
 WIDEN = "widen-types,merge-duplicates"
 ROUNDS = 8
 

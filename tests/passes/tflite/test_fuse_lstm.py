@@ -155,7 +155,7 @@ def test_other_cells_are_refused(old: str, new: str, reason: str) -> None:
 
 def test_other_sums_are_refused() -> None:
     cell = KERAS.replace("%b = tf.MatMul(%h, %again)", "%t = tf.Tanh(%h)\n%b = tf.MatMul(%t, %again)")
-    assert refusal(lstm(cell)) == "its input is not one element after the other"
+    assert refusal(lstm(cell)) == "its gates are no sums of inputs and state, each times weights"
     cell = KERAS.replace("%z = tf.BiasAdd(%sum, %bias)", "%s2 = tf.BiasAdd(%sum, %bias)\n%z = tf.Relu(%s2)")
     assert refusal(lstm(cell)) == "it sums something else than products with weights"
 
