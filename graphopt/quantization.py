@@ -48,6 +48,7 @@ def quantize(
     effort: str = "default",
     inputs: Names = None,
     outputs: Names = None,
+    check: bool = True,
     progress: Report | None = None,
 ) -> Quantized:
     """Quantize a copy of the model that `source` holds, for LiteRT.
@@ -57,10 +58,13 @@ def quantize(
     need `calibration`, statistics or a file of them, or `data` to gather them from: the path of an `.npz`, or samples.
     `input_type` and `output_type` (float32, int8, uint8, int16) overrule the recipe's. `profile` names the kernels
     that the model must run on. `effort` says how hard to try for accuracy in int8, given data: `fast` takes the ranges
-    seen, `default` measures a few ways and takes the best, `high` many, which takes some fifty times as long.
+    seen, `default` measures a few ways and takes the best, `high` many, which takes some fifty times as long. With
+    `check` off, what is wrong with the samples is noted instead of raised.
 
     Raises `UsageError` for what is missing or unknown, `UnsupportedError` where the model cannot be lowered.
     """
+    from graphopt.backends.tflite.conversion import tell_modes
+
     chosen = with_types(read_recipe(recipe), input_type, output_type)
     supports, delegate = kernels_of(profile), delegate_of(profile)
     if effort not in EFFORTS:
@@ -72,7 +76,7 @@ def quantize(
     else:
         from graphopt.tuning.flow import prepare
 
-        found = prepare(model, chosen, data, effort, supports, delegate, progress)
+        found = prepare(model, chosen, data, effort, supports, delegate, progress, check)
         result = Quantized(found.model, Plan(), found.statistics, [*notes, *found.notes], found.chosen)
         result.plan = quantize_model(
             found.model, chosen, found.ranges, supports, delegate=delegate, rounding=found.rounding
@@ -80,12 +84,20 @@ def quantize(
     if profile == INTEGER:
         refuse_floats(result.plan, "the profile 'integer'")
     result.notes += result.plan.notes
+    tell_modes(result.model, result.plan)
     return result
 
 
-def plan_of(source: Any, recipe: Recipe | str | os.PathLike[str] = "int8", *, profile: str = "litert") -> Plan:
+def plan_of(
+    source: Any,
+    recipe: Recipe | str | os.PathLike[str] = "int8",
+    *,
+    profile: str = "litert",
+    inputs: Names = None,
+    outputs: Names = None,
+) -> Plan:
     """What `quantize` would decide for each operator, without statistics and without changing anything."""
-    model, _ = tflite_model(source, None, None)
+    model, _ = tflite_model(source, inputs, outputs)
     return make_plan(model, read_recipe(recipe), kernels_of(profile), delegate_of(profile))
 
 

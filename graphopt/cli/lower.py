@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from graphopt.backends.base import Lowered
 
 SCHEMA = "graphopt/lower/v1"
+# Of targets that make integers as they lower: what they take of the flags for quantization, and their name for it.
+OWN_INTEGERS = {TARGET: {"data": "data"}, XLA: {"data": "data", "recipe": "recipe", "calibration": "statistics"}}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     else:
         check_output(options.output, options.force, options.model)
     started = time.perf_counter()
-    given = chosen | ({"data": options.data} if is_folder and options.data else {})
+    given = chosen | _own_integers(options)
     lowered = lower(options.model, options.target, inputs=options.inputs, outputs=options.outputs, **given)
     if is_folder:
         return write_folder(lowered, options, console, started)
@@ -109,15 +111,24 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _asks_for_integers(options: argparse.Namespace) -> bool:
-    """Raises `UsageError` where what only goes with quantization is given without."""
-    if options.mode or options.recipe:
+    """Raises `UsageError` where what only goes with quantization is given without, or what only goes with TFLite."""
+    if options.target != "tflite" and (options.metadata or options.labels):
+        raise UsageError(f"--metadata and --labels are TFLite's, not {options.target}'s")
+    own = OWN_INTEGERS.get(options.target, {})
+    if options.mode or (options.recipe and "recipe" not in own):
         if options.target != "tflite":
             raise UsageError(f"--quantize is for tflite, not for {options.target}")
         return True
     for name in ("calibration", "data", "input_type", "output_type"):
-        if getattr(options, name) and (name, options.target) != ("data", TARGET):
+        if getattr(options, name) and name not in own:
             raise UsageError(f"--{name.replace('_', '-')} goes with --quantize or --recipe")
     return False
+
+
+def _own_integers(options: argparse.Namespace) -> dict[str, Any]:
+    """Samples, statistics and recipe for a target that makes integers as it lowers."""
+    own = OWN_INTEGERS.get(options.target, {})
+    return {option: getattr(options, name) for name, option in own.items() if getattr(options, name)}
 
 
 def _quantize(lowered: Lowered, options: argparse.Namespace) -> None:
@@ -126,15 +137,14 @@ def _quantize(lowered: Lowered, options: argparse.Namespace) -> None:
     quantized = quantize(
         lowered.model, options.recipe or options.mode, data=options.data, calibration=options.calibration,
         input_type=options.input_type, output_type=options.output_type, profile=options.profile, effort=options.effort,
+        check=not options.no_check,
     )  # fmt: skip
     lowered.model = quantized.model
     lowered.notes += quantized.notes
 
 
 def _describe(model: Model, options: argparse.Namespace) -> None:
-    """Attach metadata and labels. Raises `UsageError` for another target than TFLite."""
-    if options.target != "tflite":
-        raise UsageError(f"--metadata and --labels are TFLite's, not {options.target}'s")
+    """Attach metadata and labels."""
     from graphopt.backends.tflite.description import describe
 
     describe(model, options.metadata, options.labels or ())

@@ -52,6 +52,7 @@ def add_recipe(
     parser.add_argument(
         "--effort", choices=EFFORTS, default="default", help="how many ways to quantize to int8 are tried"
     )
+    parser.add_argument("--no-check", action="store_true", help="note what is wrong with the samples, and go on")
     parser.add_argument("--input-type", choices=TYPES, help="what callers feed (default: float32)")
     parser.add_argument("--output-type", choices=TYPES, help="what callers fetch (default: float32)")
     if profile:
@@ -65,7 +66,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     recipe = options.recipe or options.mode or "int8"
     console.result_to_stderr = options.output == "-"
     if options.dry_run:
-        _show(plan_of(options.model, recipe, profile=options.profile), options, console)
+        plan = plan_of(options.model, recipe, profile=options.profile, inputs=options.inputs, outputs=options.outputs)
+        _show(plan, options, console)
         return 0
     if options.output is None:
         from graphopt.ir.errors import UsageError
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         quantized = quantize(
             options.model, recipe, data=options.data, calibration=options.calibration, input_type=options.input_type,
             output_type=options.output_type, profile=options.profile, effort=options.effort, inputs=options.inputs,
-            outputs=options.outputs, progress=progress,
+            outputs=options.outputs, check=not options.no_check, progress=progress,
         )  # fmt: skip
         progress(0, 0, "writing")
         size = write_model(quantized.model, options.output, options.force)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphopt.compat.tflite import OpsSet, Optimize, TFLiteConverter
-from graphopt.ir.errors import UsageError
+from graphopt.ir.errors import UnsupportedError, UsageError
 
 __all__ = ["QuantizationConfig", "QuantizationDebugOptions", "QuantizationDebugger"]
 
@@ -27,6 +27,7 @@ class QuantizationConfig:
     inference_output_type: Any = None
     supported_ops: Iterable[Any] | None = None
     supported_types: Iterable[Any] | None = None
+    effort: str | None = None
 
     @classmethod
     def for_dynamic(cls) -> QuantizationConfig:
@@ -46,16 +47,18 @@ class QuantizationConfig:
         inference_input_type: Any = "uint8",
         inference_output_type: Any = "uint8",
         supported_ops: Any = OpsSet.TFLITE_BUILTINS_INT8,
+        effort: str | None = None,
     ) -> QuantizationConfig:
         """Integers throughout, by the ranges of at most `quantization_steps` of the samples.
 
         `representative_data` are samples: lists of arrays, dicts by input name, or a function that yields them; what
-        has a method `gen_tf_dataset` is asked for a dataset, whose labels are left out.
+        has a method `gen_tf_dataset` is asked for a dataset, whose labels are left out. `effort` says how hard to try
+        for accuracy, as for `graphopt.quantize`; it is for converters of graphopt.
         """
         listed = list(supported_ops) if isinstance(supported_ops, (list, tuple, set)) else [supported_ops]
         return cls(
             [Optimize.DEFAULT], representative_data, quantization_steps, inference_input_type, inference_output_type,
-            listed,
+            listed, effort=effort,
         )  # fmt: skip
 
     def set_converter_with_quantization(self, converter: Any, **options: Any) -> Any:
@@ -71,6 +74,8 @@ class QuantizationConfig:
             converter.target_spec.supported_ops = list(self.supported_ops)
         if self.supported_types is not None:
             converter.target_spec.supported_types = list(self.supported_types)
+        if self.effort is not None:
+            converter.effort = self.effort
         return converter
 
     def _samples(self, options: dict[str, Any]) -> Callable[[], Iterator[Any]]:
@@ -112,13 +117,18 @@ class QuantizationDebugger:
 
     def __init__(
         self,
-        *,
+        quant_debug_model_path: str | None = None,
+        quant_debug_model_content: bytes | None = None,
         float_model_path: str | None = None,
         float_model_content: bytes | None = None,
         debug_dataset: Callable[[], Any] | None = None,
         debug_options: QuantizationDebugOptions | None = None,
         converter: TFLiteConverter | None = None,
     ):
+        if quant_debug_model_path or quant_debug_model_content:
+            raise UnsupportedError(
+                "graphopt reads no debug models of tf.lite's: give a converter, or the float model as float_model_path"
+            )
         if debug_dataset is None:
             raise UsageError("a debugger needs debug_dataset, a function that yields samples")
         self._data = debug_dataset

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.backends.tflite.conversion import tell_modes
 from graphopt.compat.tflite import TFLiteConverter
 from graphopt.compat.tflite_quantization import operators_of, samples_of
 from graphopt.ir.formats.tflite import tflite_bytes
@@ -94,20 +95,26 @@ class Inspection:
 def inspect(source: Any, data: Any, options: Any) -> Inspection:
     """Quantize what `source` holds and put twins beside its integer operators."""
     from graphopt.api import load
-    from graphopt.calibration import calibrate
     from graphopt.passes.quantize.quantize import quantize_model
     from graphopt.quantization import delegate_of, kernels_of
+    from graphopt.tuning.flow import prepare
 
     is_converter = isinstance(source, TFLiteConverter)
     original = source.lowered() if is_converter else load(source)
     given = source.representative_dataset if is_converter and source.representative_dataset is not None else data
-    statistics = calibrate(original, samples_of(given, original), check=False)
     kept = tuple(options.denylisted_ops or ()), tuple(options.denylisted_nodes or ())
     is_pure = options.fully_quantize or (is_converter and "TFLITE_BUILTINS" not in operators_of(source))
+    recipe = Recipe(_rules(*kept), islands=not is_pure)
+    target = kernels_of("litert"), delegate_of("litert")
+    effort = source.effort if is_converter else "fast"
+    found = prepare(original, recipe, samples_of(given, original), effort, *target, check=False)
+    original = found.model
     quantized = original.clone()
     pairs = [(node, other) for node, other in zip(original.graph, quantized.graph, strict=True) if node.op == other.op]
-    recipe = Recipe(_rules(*kept), islands=not is_pure)
-    plan = quantize_model(quantized, recipe, statistics, kernels_of("litert"), delegate=delegate_of("litert"))
+    plan = quantize_model(
+        quantized, recipe, found.ranges, target[0], delegate=target[1], rounding=found.rounding
+    )  # fmt: skip
+    tell_modes(quantized, plan)
     content = tflite_bytes(quantized)
     return Inspection(original, quantized, add_twins(quantized.graph, pairs, plan), _outputs(original), content)
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from graphopt.compat.tflite_attributes import DEFAULTS, IMMATERIAL, unbuilt
-from graphopt.compat.tflite_quantization import MODES, mode_of, operators_of, quantized
+from graphopt.compat.tflite_attributes import DEFAULTS, IMMATERIAL, UNBUILT_OF_TARGETS, unbuilt
+from graphopt.compat.tflite_quantization import operators_of, quantized
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 
@@ -48,6 +48,9 @@ class RepresentativeDataset:
 class TargetSpec:
     """What the target has: sets of operators (this module's, or tf.lite's) and element types."""
 
+    supported_ops: Collection[Any]
+    supported_types: Collection[Any]
+
     def __init__(
         self,
         supported_ops: Collection[Any] | None = None,
@@ -55,21 +58,31 @@ class TargetSpec:
         experimental_select_user_tf_ops: Collection[str] | None = None,
         experimental_supported_backends: Collection[str] | None = None,
     ):
-        self.supported_ops: Collection[Any] = {OpsSet.TFLITE_BUILTINS} if supported_ops is None else supported_ops
-        self.supported_types: Collection[Any] = set() if supported_types is None else supported_types
-        self.experimental_select_user_tf_ops = set(experimental_select_user_tf_ops or ())
-        self.experimental_supported_backends = set(experimental_supported_backends or ())
+        self.__dict__.update(
+            dict.fromkeys(UNBUILT_OF_TARGETS, ()),
+            supported_ops={OpsSet.TFLITE_BUILTINS} if supported_ops is None else supported_ops,
+            supported_types=set() if supported_types is None else supported_types,
+            experimental_select_user_tf_ops=set(experimental_select_user_tf_ops or ()),
+            experimental_supported_backends=set(experimental_supported_backends or ()),
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _set_known(self, name, value)
 
 
 class TFLiteConverter:
     """Converts a model to TFLite: make one by a constructor, set attributes, call `convert`.
 
     Attributes are those of `tf.lite.TFLiteConverter`. `convert` raises `graphopt.UnsupportedError` for one that is set
-    and whose job is not built yet; one that there is not raises `AttributeError` when it is set.
+    and whose job is not built yet; one that there is not raises `AttributeError` when it is set. Two are graphopt's
+    own: `effort` says how hard to try for accuracy in int8, as for `graphopt.quantize`, and `notes` is what `convert`
+    had to say.
     """
 
     target_spec: TargetSpec
     allow_custom_ops: bool
+    effort: str
+    notes: list[str]
     _read: Callable[[], Model]
     _signatures: tuple[str, ...]
     _kind: str  # of the model, as conversion metadata call it
@@ -79,17 +92,13 @@ class TFLiteConverter:
     def __init__(self, read: Callable[[], Model], signatures: Sequence[str] = (), kind: str = "NONE"):
         values: dict[str, Any] = {name: new() for name, new in DEFAULTS.items()}
         self.__dict__.update({**IMMATERIAL, **values}, target_spec=TargetSpec())
-        self.__dict__.update(_read=read, _signatures=tuple(signatures), _kind=kind)
+        self.__dict__.update(_read=read, _signatures=tuple(signatures), _kind=kind, effort="default", notes=[])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "target_ops":
             self.target_spec.supported_ops = value
-        elif name in self.__dict__:
-            self.__dict__[name] = value
         else:
-            from graphopt.passes.spec import suggestion
-
-            raise AttributeError(f"TFLiteConverter has no attribute '{name}'{suggestion(name, self.__dict__)}")
+            _set_known(self, name, value)
 
     # Constructors -----------------------------------------------------------------------------------------------
 
@@ -171,40 +180,33 @@ class TFLiteConverter:
         """
         from graphopt.ir.formats.tflite import tflite_bytes
 
-        model = quantized(self.lowered(), self)
-        if not self.exclude_conversion_metadata:
-            self._describe(model, "SELECT_TF_OPS" in operators_of(self))
-        return tflite_bytes(model)
+        return tflite_bytes(quantized(self.lowered(), self))
 
     def lowered(self) -> Model:
         """The model in TFLite's operators, before it is quantized. Raises what `convert` does."""
+        from graphopt.backends.tflite.conversion import tell_kind
         from graphopt.lowering import lower
 
         unbuilt(self)
-        return lower(
+        made = lower(
             self._read(),
             "tflite",
             signatures=self._signatures,
             allow_flex="SELECT_TF_OPS" in operators_of(self),
             allow_custom_ops=bool(self.allow_custom_ops),
-        ).model
-
-    def _describe(self, model: Model, allow_flex: bool) -> None:
-        """Say in the model what it was converted from, by what, and how."""
-        from graphopt import __version__
-        from graphopt.ir.formats.tflite.metadata import attach_conversion_metadata, state_runtime
-        from graphopt.ir.formats.tflite.metadata_types import ConversionMetadata, ConversionOptions, Environment
-
-        mode = mode_of(self)
-        modes = (MODES[mode],) if mode is not None and mode in MODES else ()
-        options = ConversionOptions(modes, bool(self.allow_custom_ops), allow_flex)
-        made = Environment(f"graphopt {__version__}", 2, self._kind)
-        attach_conversion_metadata(model, ConversionMetadata(made, options))
-        state_runtime(model)
+            conversion_metadata=not self.exclude_conversion_metadata,
+        )
+        tell_kind(made.model, self._kind)
+        self.notes = list(made.notes)
+        return made.model
 
 
 class TFLiteConverterV1(TFLiteConverter):
     """`tf.compat.v1.lite.TFLiteConverter`: constructors with its arguments."""
+
+    def get_input_arrays(self) -> list[str]:
+        """Names of the inputs of the main graph."""
+        return [value.name for value in self._read().graph.inputs]
 
     @classmethod
     def from_saved_model(  # type: ignore[override]
@@ -236,9 +238,13 @@ class TFLiteConverterV1(TFLiteConverter):
         return cls(lambda: _shaped(_loaded(path, **ends), input_shapes), (), "KERAS_MODEL")
 
 
-def _name(item: Any) -> str:
-    """`SELECT_TF_OPS` of an enumeration's member, ours or tf.lite's, or of its name."""
-    return str(getattr(item, "name", item))
+def _set_known(holder: Any, name: str, value: Any) -> None:
+    """Set an attribute that there is. Raises `AttributeError` for one that there is not."""
+    if name not in holder.__dict__:
+        from graphopt.passes.spec import suggestion
+
+        raise AttributeError(f"{type(holder).__name__} has no attribute '{name}'{suggestion(name, holder.__dict__)}")
+    holder.__dict__[name] = value
 
 
 def _loaded(source: Any, **options: Any) -> Model:

@@ -82,6 +82,10 @@ IMMATERIAL: Mapping[str, Any] = {
         )
     ),
 }  # fmt: skip
+UNBUILT_OF_TARGETS = (
+    "experimental_select_user_tf_ops", "experimental_supported_backends", "_experimental_custom_op_registerers",
+    "_experimental_supported_accumulation_type",
+)  # fmt: skip
 _ENDS = frozenset({None, "float32", "int8", "uint8", "int16"})
 _SETS = frozenset(
     {
@@ -103,10 +107,11 @@ def unbuilt(converter: Any) -> None:
         if name not in ACTED_UPON and not held:
             raise UnsupportedError(f"graphopt does not build what TFLiteConverter.{name} asks for yet: leave it unset")
     spec = converter.target_spec
-    for name in ("supported_types", "experimental_select_user_tf_ops", "experimental_supported_backends"):
-        values = [type_name(value) for value in getattr(spec, name, ()) or ()]
-        if (name != "supported_types" and values) or set(values) - {"float32", "float16", "int8"}:
+    for name in UNBUILT_OF_TARGETS:
+        if getattr(spec, name, None):
             raise UnsupportedError(f"graphopt does not build what target_spec.{name} asks for yet: leave it empty")
+    if {type_name(value) for value in spec.supported_types or ()} - {"float32", "float16", "int8"}:
+        raise UnsupportedError("target_spec.supported_types are float32, float16 and int8; others are not built yet")
     for item in spec.supported_ops:
         if str(getattr(item, "name", item)) not in _SETS:
             raise UnsupportedError(f"graphopt does not build target_spec.supported_ops with {item} yet: leave it out")

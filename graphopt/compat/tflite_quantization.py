@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from graphopt.compat.tflite_attributes import type_name
@@ -12,9 +12,6 @@ from graphopt.passes.quantize.recipe import Mode, Recipe, preset
 
 WIDE = "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8"
 INTEGERS = frozenset({"TFLITE_BUILTINS_INT8", WIDE})
-MODES: Mapping[str, str] = {
-    "float16": "PTQ_FLOAT16", "dynamic": "PTQ_DYNAMIC_RANGE", "int8": "PTQ_FULL_INTEGER", "int16x8": "PTQ_INT16",
-}  # fmt: skip
 
 
 def mode_of(converter: Any) -> Mode | None:
@@ -42,32 +39,30 @@ def operators_of(converter: Any) -> set[str]:
 
 
 def quantized(model: Model, converter: Any) -> Model:
-    """`model`, lowered, quantized as `converter` says; as it is where it says nothing.
+    """`model`, lowered, quantized as `converter` says, which takes the notes; as it is where it says nothing.
 
-    Raises `UnloweredError` naming the operators that stay floats where the target has those of integers alone.
+    Raises `UnloweredError` naming the operators that stay floats where the target has those of integers alone, and
+    `UsageError` for integers at the ends of a model that has none within.
     """
     mode = mode_of(converter)
+    is_static = mode in ("int8", "int16x8")
+    for name in ("inference_input_type", "inference_output_type"):
+        if not is_static and type_name(getattr(converter, name)) not in (None, "float32"):
+            raise UsageError(f"{name} is float32 unless optimizations and representative_dataset make integers of it")
     if mode is None:
         return model
     from graphopt.quantization import quantize, refuse_floats, with_types
 
-    is_strict = mode in ("int8", "int16x8") and operators_of(converter) <= INTEGERS
+    is_strict = is_static and operators_of(converter) <= INTEGERS
     recipe = Recipe(preset(mode).rules, islands=not is_strict)
     recipe = with_types(recipe, type_name(converter.inference_input_type), type_name(converter.inference_output_type))
-    made = quantize(model, recipe, calibration=_statistics(model, converter, recipe))
+    given = converter.representative_dataset if recipe.needs_statistics else None
+    data = None if given is None else samples_of(given, model)
+    made = quantize(model, recipe, data=data, effort=converter.effort, check=False)
     if is_strict:
         refuse_floats(made.plan, "builtin operators of integers alone")
+    converter.notes = [*converter.notes, *made.notes]
     return made.model
-
-
-def _statistics(model: Model, converter: Any, recipe: Recipe) -> Any:
-    """Statistics of the representative dataset, whatever its samples look like; None where it is not needed."""
-    given = converter.representative_dataset
-    if not recipe.needs_statistics or given is None:
-        return None
-    from graphopt.calibration import calibrate
-
-    return calibrate(model, samples_of(given, model), check=False)
 
 
 def samples_of(given: Any, model: Model) -> Any:

@@ -37,25 +37,31 @@ class Prepared:
 
 def prepare(
     model: Model, recipe: Recipe, data: Any, effort: str, supports: Supports, delegate: Delegate | None,
-    progress: Report | None = None,
+    progress: Report | None = None, check: bool = True,
 ) -> Prepared:  # fmt: skip
-    """Calibrate `model` on `data`, and choose how to quantize it with as much effort as asked for."""
+    """Calibrate `model` on `data`, and choose how to quantize it with as much effort as asked for.
+
+    With `check` off, what is wrong with the samples is noted instead of raised.
+    """
     from graphopt.calibration import calibrate
 
     methods = recipe.range_methods
     reason = "" if effort == "fast" else _why_not(model, recipe, data)
     if effort == "fast" or reason:
         statistics = calibrate(
-            model, data, method=methods[0] if methods else "minmax", also=methods[1:], progress=progress
-        )
-        return Prepared(model, statistics, statistics, notes=[reason] * bool(reason))
-    seen = gather(model, data, progress)
+            model, data, method=methods[0] if methods else "minmax", also=methods[1:], progress=progress,
+            check=check,
+        )  # fmt: skip
+        return Prepared(model, statistics, statistics, notes=[*statistics.notes, *[reason] * bool(reason)])
+    seen = gather(model, data, progress, check)
     chosen = seen.chooser(recipe, supports, delegate).choose(effort, progress)
     note = (
         f"of {len(chosen.trials)} ways tried, {chosen.way} is the best: {chosen.measured.accuracy.snr:.1f} dB "
         f"(plain minmax: {chosen.plain.accuracy.snr:.1f} dB) on {chosen.samples} samples"
     )
-    return Prepared(chosen.model, chosen.statistics, seen.statistics, chosen.rounding, chosen, [note])
+    return Prepared(
+        chosen.model, chosen.statistics, seen.statistics, chosen.rounding, chosen, [*seen.statistics.notes, note]
+    )
 
 
 class Seen:
@@ -72,13 +78,13 @@ class Seen:
         return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate, half)
 
 
-def gather(model: Model, data: Any, progress: Report | None = None) -> Seen:
+def gather(model: Model, data: Any, progress: Report | None = None, check: bool = True) -> Seen:
     """Run `model` on `data`, see what choosing needs. Raises `UsageError` where nothing can be measured."""
     from graphopt.calibration import calibrate
 
     measurable(model)
     keeper, halves = Keeper(model), Halves()
-    calibrate(model, data, channels=True, watcher=keeper, into=halves, progress=progress)
+    calibrate(model, data, channels=True, watcher=keeper, into=halves, progress=progress, check=check)
     return Seen(model, halves, keeper)
 
 

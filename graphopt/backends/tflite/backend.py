@@ -8,6 +8,7 @@ from graphopt.backends.base import Finding, Lowered, UnloweredError, make_option
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
 from graphopt.backends.tflite.adoption import adopt, shorten_names
+from graphopt.backends.tflite.conversion import tell_origin
 from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import COMPLEX, Legalize, LegalizeFirst
 from graphopt.backends.tflite.options import TFLiteOptions
@@ -52,9 +53,12 @@ class TFLiteBackend:
 
     def lower(self, model: Model, **options: Any) -> Lowered:
         """A model of TFLite's dialect. Raises `UnloweredError` where some node has no builtin form."""
-        lowered, findings = self._lower(model, make_options(TFLiteOptions, self.name, options))
+        chosen = make_options(TFLiteOptions, self.name, options)
+        lowered, findings = self._lower(model, chosen)
         if findings:
             raise UnloweredError("TFLite", findings)
+        if chosen.conversion_metadata:
+            tell_origin(lowered.model, model.format, chosen.allow_custom_ops, chosen.allow_flex)
         return lowered
 
     def _lower(self, model: Model, options: TFLiteOptions) -> tuple[Lowered, list[Finding]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import graphopt
 from graphopt.cli.main import main
 from graphopt.passes.quantize.recipe import Recipe, Rule, save_recipe
 from graphopt.testing.lowering import text_model
+from graphopt.tflite_metadata import read_conversion_metadata, read_metadata
 
 RNG = np.random.default_rng(1)
 WEIGHTS = RNG.normal(size=(32, 48)).astype(np.float32)
@@ -116,3 +118,41 @@ def status_of(arguments: list[str]) -> Any:
         return main(arguments)
     except SystemExit as error:
         return error.code
+
+
+def test_what_is_said_of_samples_is_said_here_too(folder: pathlib.Path, capsys: Any) -> None:
+    np.savez("few.npz", x=RNG.normal(size=(3, 1, 32)).astype(np.float32))
+    np.savez("equal.npz", x=np.ones((12, 1, 32), np.float32))
+    for effort in ("fast", "default"):
+        arguments = ["quantize", "model.tflite", "-o", "out.tflite", "--force", "--effort", effort, "--data"]
+        assert main([*arguments, "few.npz"]) == 0
+        assert "3 samples are few" in capsys.readouterr().err
+        assert main([*arguments, "equal.npz"]) == 1
+        assert "all 12 samples are equal" in capsys.readouterr().err
+        assert main([*arguments, "equal.npz", "--no-check"]) == 0
+        assert "all 12 samples are equal" in capsys.readouterr().err
+
+
+def test_metadata_and_packed_files_stay_and_the_mode_is_told(folder: pathlib.Path) -> None:
+    pathlib.Path("labels.txt").write_text("one\ntwo\n")
+    pathlib.Path("about.json").write_text('{"name": "Numbers", "license": "MIT"}')
+    described = ["--labels", "labels.txt", "--metadata", "about.json"]
+    assert main(["lower", "model.pb", "--to", "tflite", "-o", "described.tflite", *described]) == 0
+    for mode, told in (("int8", "PTQ_FULL_INTEGER"), ("dynamic", "PTQ_DYNAMIC_RANGE"), ("float16", "PTQ_FLOAT16")):
+        data = ["--data", "data.npz"] if mode == "int8" else []
+        assert main(["quantize", "described.tflite", "--mode", mode, "-o", f"{mode}.tflite", *data]) == 0
+        model = graphopt.load(f"{mode}.tflite")
+        kept = read_metadata(model)
+        assert kept is not None
+        assert (kept.name, kept.license) == ("Numbers", "MIT")
+        assert zipfile.ZipFile(f"{mode}.tflite").read("labels.txt") == b"one\ntwo\n"
+        said = read_conversion_metadata(model)
+        assert said is not None
+        assert said.environment is not None
+        assert said.options is not None
+        assert (said.environment.model_type, said.options.model_optimization_modes) == ("TF_GRAPH_DEF", (told,))
+
+
+def test_a_plan_between_named_tensors(folder: pathlib.Path, capsys: Any) -> None:
+    assert main(["quantize", "model.pb", "--dry-run", "--outputs", "h"]) == 0
+    assert "SIN" not in capsys.readouterr().out

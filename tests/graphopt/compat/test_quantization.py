@@ -118,6 +118,31 @@ class TestConverter:
         assert mode_of(converter) is None
         assert kinds(read_tflite(converter.convert())) <= {"float32", "int32"}
 
+    @pytest.mark.parametrize("wishes", [[], [Optimize.DEFAULT]])
+    def test_integers_at_the_ends_need_integers_within(self, converter: TFLiteConverter, wishes: list[Any]) -> None:
+        converter.optimizations = wishes
+        converter.inference_input_type = np.uint8
+        with pytest.raises(graphopt.UsageError, match="inference_input_type is float32 unless"):
+            converter.convert()
+
+    def test_effort_is_what_quantize_takes(self, converter: TFLiteConverter) -> None:
+        converter.optimizations, converter.representative_dataset = [Optimize.DEFAULT], listed
+        tried = converter.convert()
+        assert any("ways tried" in note for note in converter.notes), converter.notes
+        converter.effort = "fast"
+        plain = read_tflite(converter.convert())
+        assert converter.notes == []
+        assert decibels(read_tflite(tried)) >= decibels(plain) - 0.5
+        converter.effort = "none"
+        with pytest.raises(graphopt.UsageError, match="there is no effort 'none'"):
+            converter.convert()
+
+    def test_samples_that_cannot_be_right_are_noted(self, converter: TFLiteConverter) -> None:
+        converter.optimizations = [Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([SAMPLES[0]] for _ in range(12))
+        converter.convert()
+        assert any("all 12 samples are equal" in note for note in converter.notes)
+
     def test_integers_alone_need_data(self, converter: TFLiteConverter) -> None:
         converter.optimizations = [Optimize.DEFAULT]
         converter.target_spec.supported_ops = [OpsSet.TFLITE_BUILTINS_INT8]
@@ -156,8 +181,9 @@ class TestConfig:
         assert mode_of(converter) == "float16"
 
     def test_integers(self, converter: TFLiteConverter) -> None:
-        given = QuantizationConfig.for_int8(listed, quantization_steps=4).set_converter_with_quantization(converter)
-        assert given is converter
+        config = QuantizationConfig.for_int8(listed, quantization_steps=4, effort="fast")
+        assert config.set_converter_with_quantization(converter) is converter
+        assert converter.effort == "fast"
         assert len(list(converter.representative_dataset())) == 4
         model = read_tflite(converter.convert())
         assert [model.graph.inputs[0].dtype.name, model.graph.outputs[0].dtype.name] == ["uint8", "uint8"]
@@ -188,6 +214,7 @@ class TestDebugger:
         assert float(rows[0]["max_abs_error"]) < 3 * scale
         assert debugger.layer_statistics[rows[0]["tensor_name"]]["stddev"] == pytest.approx(float(rows[0]["stddev"]))
         assert len(debugger.get_nondebug_quantized_model()) < len(debugger.get_debug_quantized_model())
+        assert debugger.get_nondebug_quantized_model() == converter.convert()
 
     def test_further_figures_and_operators_that_stay_float(self, converter: TFLiteConverter) -> None:
         debugger, rows = self.run(
@@ -208,3 +235,5 @@ class TestDebugger:
             QuantizationDebugger()
         with pytest.raises(graphopt.UsageError, match="a converter or a float model"):
             QuantizationDebugger(debug_dataset=listed)
+        with pytest.raises(graphopt.UnsupportedError, match="no debug models"):
+            QuantizationDebugger("debug.tflite", debug_dataset=listed)

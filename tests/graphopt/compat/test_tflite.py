@@ -229,6 +229,34 @@ class TestAttributes:
         with pytest.raises(AttributeError, match="did you mean 'optimizations'"):
             converter.optimisations = [Optimize.DEFAULT]
         assert not DEFAULTS.keys() & IMMATERIAL.keys()
+        with pytest.raises(AttributeError, match="TargetSpec has no attribute 'suported_ops'; did you mean"):
+            converter.target_spec.suported_ops = [OpsSet.SELECT_TF_OPS]
+
+    @pytest.mark.tensorflow
+    def test_every_attribute_of_tf_lites_is_there(self, tf: Any, frozen: str, tmp_path: pathlib.Path) -> None:
+        """Those that its constructors set are there to be set; what else is public is there to be called."""
+        one = tf.function(lambda x: x + 1.0).get_concrete_function(tf.TensorSpec((1, 3)))
+        tf.saved_model.save(tf.Module(), str(tmp_path / "model"), signatures=one)
+        keras = tf.keras.Sequential([tf.keras.Input((4,)), tf.keras.layers.Dense(3)])
+        theirs = tf.lite.TFLiteConverter
+        made = [theirs.from_saved_model(str(tmp_path / "model")), theirs.from_keras_model(keras),
+                theirs.from_concrete_functions([one])]  # fmt: skip
+        inner = {
+            "_collected_converter_params", "_debug_info", "_funcs", "_keras_model", "_metadata", "_saved_model_tags",
+            "_saved_model_exported_names", "_saved_model_version", "_tflite_metrics", "_trackable_obj",
+        }  # fmt: skip
+        ours = TFLiteConverter.from_frozen_graph(frozen, ["x"], ["y"])
+        for converter in made:
+            assert set(vars(converter)) - inner <= set(vars(ours))
+            assert {name for name in dir(converter) if not name.startswith("_")} <= set(dir(ours))
+            assert set(vars(converter.target_spec)) <= set(vars(ours.target_spec))
+        older = {name for name in dir(tf.compat.v1.lite.TFLiteConverter) if not name.startswith("_")}
+        assert older <= set(dir(TFLiteConverterV1))
+        assert {item.name for item in tf.lite.OpsSet} <= {item.name for item in OpsSet}
+        assert {item.name for item in tf.lite.Optimize} <= {item.name for item in Optimize}
+
+    def test_names_of_inputs_as_version_1_gives_them(self, frozen: str) -> None:
+        assert TFLiteConverterV1.from_frozen_graph(frozen, ["x"], ["y"]).get_input_arrays() == ["x"]
 
     def test_conversion_metadata_may_be_left_out(self, frozen: str) -> None:
         converter = TFLiteConverter.from_frozen_graph(frozen, ["x"], ["y"])
@@ -251,30 +279,18 @@ class TestAttributes:
 
 
 class TestJax:
-    """Of JAX only the call is tested where it is not installed: what it hands over is a function of TensorFlow."""
+    """What functions of JAX become is compared in tests/graphopt/importers/stablehlo/test_networks.py."""
 
-    @pytest.fixture
-    def jax2tf(self, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-        module = types.ModuleType("jax.experimental.jax2tf")
-        for name, package in (("jax", types.ModuleType("jax")), ("jax.experimental", types.ModuleType("experimental"))):
-            package.__path__ = []  # type: ignore[attr-defined]
-            monkeypatch.setitem(sys.modules, name, package)
-        sys.modules["jax.experimental"].jax2tf = module  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "jax.experimental.jax2tf", module)
-        return module
-
-    @pytest.mark.tensorflow
-    def test_a_function_is_converted(self, jax2tf: Any, tf: Any) -> None:
-        jax2tf.convert = lambda function, **options: lambda x, y: tf.add(x, y)
+    @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'")
+    def test_a_function_is_converted(self) -> None:
         inputs = [("x", np.ones([2], np.float32)), ("y", np.ones([2], np.float32))]
         content = TFLiteConverter.experimental_from_jax([lambda x, y: x + y], [inputs]).convert()
         assert signatures(content) == {"serving_default": {"inputs": ["x", "y"], "outputs": ["output_0"]}}
 
-    @pytest.mark.tensorflow
-    def test_stablehlo_alone_is_refused(self, jax2tf: Any) -> None:
-        jax2tf.convert = lambda function, with_gradient: function
-        with pytest.raises(graphopt.UsageError, match="StableHLO"):
-            TFLiteConverter.experimental_from_jax([abs], [[("x", np.ones(2, np.float32))]]).convert()
+    @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'")
+    def test_a_function_of_other_inputs_is_refused(self) -> None:
+        with pytest.raises(graphopt.UsageError, match="does not export the function"):
+            TFLiteConverter.experimental_from_jax([lambda x, y: x], [[("x", np.ones(2, np.float32))]]).convert()
 
     def test_what_is_missing_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "jax", None)
