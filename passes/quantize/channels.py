@@ -2,8 +2,10 @@
 
 Between a layer and the next, a channel may be made larger or smaller: the layer that yields it multiplies its weights
 and bias, the one that reads it divides its own. What lies between must be homogeneous in each channel: sums,
-rectifiers, pools, concatenations, means over space. `Channels` numbers the channels, finds those that must be scaled
-alike, and those that must stay as they are.
+rectifiers, pools, concatenations, means over space. A layer normalization yields channels too: its scale and offset
+are multiplied. A rectifier that cuts off at 6 is not homogeneous: what it yields stays as it is, since no operator cuts
+each channel off elsewhere. `Channels` numbers the channels, finds those that must be scaled alike, and those that must
+stay as they are.
 """
 
 from __future__ import annotations
@@ -64,16 +66,27 @@ class Channels:
 
     def _enter(self, node: Node) -> None:
         """Number the outputs of a node: anew for a layer, like its inputs where it passes channels on."""
-        if node.op in LAYERS or node.op == "tfl.MUL":
+        if node.op in LAYERS:
             self._new(node.output)
             return
-        passed = self._passed(node)
+        passed = self._product(node) if node.op == "tfl.MUL" else self._passed(node)
         if passed is not None:
             self.ids[node.output] = passed
             self._through[node] = None
         else:
             for value in node.outputs:
                 self._new(value)
+
+    def _product(self, node: Node) -> Array | None:
+        """The channels of a product with what a constant gives its channels: those of that, the other's stay."""
+        if node.attrs.get("fused_activation_function") not in HOMOGENEOUS:
+            return None
+        for mine, other in ((node.input(1), node.input(0)), (node.input(0), node.input(1))):
+            known = self.ids.get(mine) if mine.node.op == "tfl.MUL" and self.spread(mine.node) is not None else None
+            if known is not None and mine.shape == other.shape:
+                self._freeze(other)
+                return known
+        return None
 
     def _passed(self, node: Node) -> Array | None:
         first = node.inputs[0] if node.input_count else None
@@ -129,7 +142,7 @@ class Channels:
             if layer_weights(node) is None or node.attrs.get("fused_activation_function") not in HOMOGENEOUS:
                 self._freeze(node.output)
             return
-        if node.op == "tfl.MUL" and self.factor(node) is not None:
+        if node.op == "tfl.MUL" and (self.factor(node) is not None or self.spread(node) is not None):
             if node.attrs.get("fused_activation_function") not in HOMOGENEOUS:
                 self._freeze(node.output)
             return
@@ -144,6 +157,20 @@ class Channels:
         if array is None or known is None or array.size != len(known) or array.shape[-1:] != (len(known),):
             return None
         return array
+
+    def spread(self, node: Node) -> tuple[int, Array] | None:
+        """The constant, one element a channel, that a product gives channels to what has one: its input and itself.
+
+        So layer normalization has it: a scale for each channel, times the deviation of each row.
+        """
+        channels = node.output.shape.dims[-1] if node.output.shape.dims else None
+        for index in (0, 1):
+            array, rows = known_array(node.input(index)), node.input(1 - index).shape.dims
+            if array is None or not rows or rows[-1] != 1 or channels in (None, 1):
+                continue
+            if array.size == channels and array.shape[-1:] == (channels,):
+                return index, array
+        return None
 
     # Merging --------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,9 @@ def _scale(node: Node, channels: Channels, factors: Array) -> None:
     elif node.op == "tfl.MUL" and (factor := channels.factor(node)) is not None:
         made = factor * _of(channels, factors, node.output) / _of(channels, factors, node.input(0))
         hold(node, 1, made.reshape(factor.shape))
+    elif node.op == "tfl.MUL" and (spread := channels.spread(node)) is not None:
+        place, factor = spread
+        hold(node, place, (factor * _of(channels, factors, node.output)).reshape(factor.shape))
     elif node.op in ("tfl.ADD", "tfl.SUB") and (addend := channels.addend(node)) is not None:
         hold(node, 1, (addend * _of(channels, factors, node.output)).reshape(addend.shape))
 

@@ -21,6 +21,7 @@ from graphopt.passes.tflite.layers import (
     LAYERS,
     activation,
     bias_array,
+    channel_axes,
     channel_count,
     is_plain_float,
     layer_of,
@@ -66,10 +67,11 @@ def _why_not(match: Match) -> str | None:
     if bias_array(layer, channels) is None:
         return f"the bias of '{layer.name}' is not a float32 constant"
     shape = _operand(match).shape
-    if "between" in match and (shape.rank in (None, 0) or shape[-1] != channels):
-        return f"'{match.between.name}' moves channels"
+    axes = channel_axes(shape, channels)
+    if axes is None:
+        return f"'{match.between.name}' moves channels" if "between" in match else "its channels are not known"
     constant = match.tensor("constant")
-    if constant is None or per_channel(constant, channels, shape.rank) is None:
+    if constant is None or per_channel(constant, axes, shape.rank) is None:
         found = None if constant is None else list(constant.shape)
         return f"a constant of shape {found} is not one number a channel"
     return None
@@ -77,9 +79,10 @@ def _why_not(match: Match) -> str | None:
 
 def _numbers(match: Match) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The bias and the constant, one number a channel."""
-    channels = channel_count(match.layer) or 0
-    constant = tensor(match.array("constant"))
-    bias, numbers = bias_array(match.layer, channels), per_channel(constant, channels, _operand(match).shape.rank)
+    channels, shape = channel_count(match.layer) or 0, _operand(match).shape
+    axes = channel_axes(shape, channels)
+    numbers = None if axes is None else per_channel(tensor(match.array("constant")), axes, shape.rank)
+    bias = bias_array(match.layer, channels)
     if bias is None or numbers is None:
         raise UsageError("what was checked before has changed")
     return bias, numbers
@@ -189,7 +192,7 @@ class FuseBias(RewritePass):
 
     Layers are convolutions, plain, depthwise, transposed and three-dimensional, and fully connected ones. A constant
     added or subtracted goes into the bias, one that multiplies or divides into weights and bias. A reshape between
-    them that leaves the channels in place does not matter.
+    them that leaves the channels in place, or splits them into heads, does not matter.
 
     Refuses constants that are not one number or one for each channel, tensors that are quantized or not float32, a
     layer with an activation of its own or another reader, and scales for weights that other layers read as well or

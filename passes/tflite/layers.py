@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphopt.ir.known import known_tensor
 from graphopt.ir.tensors import Tensor
-from graphopt.ir.types import FLOAT32
+from graphopt.ir.types import FLOAT32, Shape
 from graphopt.ir.value import Node, Value
 from graphopt.passes.matcher import Match
 from graphopt.passes.patterns import ANY, Dialect, Pattern, either, rest
@@ -80,13 +81,32 @@ def bias_array(node: Node, channels: int) -> np.ndarray[Any, Any] | None:
     return held.numpy() if held is not None and held.dtype is FLOAT32 else None
 
 
-def per_channel(constant: Tensor, channels: int, rank: int | None) -> np.ndarray[Any, Any] | None:
-    """One number a channel of a float32 constant that broadcasts along the last of `rank` axes alone, or None."""
-    if constant.dtype is not FLOAT32 or rank is None or len(constant.shape) > rank:
+def channel_axes(shape: Shape, channels: int) -> tuple[int, ...] | None:
+    """The sizes of the last axes that together hold `channels`, as heads of attention split them; None if none do."""
+    sizes: tuple[int, ...] = ()
+    for dim in reversed(shape.dims or ()):
+        if not isinstance(dim, int):
+            return None
+        sizes = (dim, *sizes)
+        if math.prod(sizes) >= channels:
+            return sizes if math.prod(sizes) == channels else None
+    return None
+
+
+def per_channel(constant: Tensor, axes: tuple[int, ...], rank: int | None) -> np.ndarray[Any, Any] | None:
+    """One number a channel of a float32 constant that broadcasts along the last of `rank` axes alone, or None.
+
+    `axes` are the sizes of the axes that hold the channels.
+    """
+    shape = constant.shape
+    if constant.dtype is not FLOAT32 or rank is None or len(shape) > rank:
         return None
-    if constant.size not in (1, channels) or (constant.shape and constant.shape[-1] != constant.size):
+    trailing = shape[-len(axes) :]
+    if math.prod(shape) != math.prod(trailing):
         return None
-    return np.broadcast_to(constant.numpy().reshape(-1), (channels,))
+    if any(mine not in (1, size) for mine, size in zip(reversed(trailing), reversed(axes), strict=False)):
+        return None
+    return np.broadcast_to(constant.numpy().reshape(trailing), axes).reshape(-1)
 
 
 def rebuilt(

@@ -103,7 +103,7 @@ class BiasOfSummand(Rule):
         held = match.tensor("constant")
         if held is None or channels is None or bias is None:
             return None
-        added = per_channel(held, channels, layer.output.shape.rank)
+        added = per_channel(held, (channels,), layer.output.shape.rank)
         return None if added is None else bias + added
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:

@@ -241,3 +241,74 @@ def test_a_dense_layer_that_reads_images_takes_factors_in_every_place() -> None:
     assert equalize(model.graph, statistics)
     verify(model)
     np.testing.assert_allclose(runtime.run(model, {"x": sample})["y"], right, rtol=1e-4, atol=1e-4)
+
+
+def normalised(seed: int, other: str = "") -> Model:
+    """A layer normalization, its deviation times a scale first, that two dense layers read."""
+    rng = np.random.default_rng(seed)
+    spread = np.exp2(rng.uniform(-4, 4, CHANNELS))
+    shape, rows = f"float32[1, 6, {CHANNELS}]", "float32[1, 6, 1]"
+    kind = (
+        'fused_activation_function = b"NONE", weights_format = b"DEFAULT", keep_num_dims = true, '
+        "asymmetric_quantize_inputs = false"
+    )
+    plain = '{fused_activation_function = b"NONE"}'
+    lines = [
+        "graph @main(%x) -> (%y, %z) {", f"%x = tfl.INPUT() : {shape}",
+        "%axis = tfl.CONSTANT() {value = int32[1] [2]} : int32[1]",
+        constant("gamma", rng.uniform(0.5, 2, CHANNELS) * spread), constant("beta", rng.normal(size=CHANNELS)),
+        constant("w1", rng.normal(size=(2, CHANNELS))), constant("w2", rng.normal(size=(3, CHANNELS))),
+        f"%m = tfl.MEAN(%x, %axis) {{keep_dims = true}} : {rows}",
+        f"%d = tfl.SQUARED_DIFFERENCE(%x, %m) : {shape}",
+        f"%v = tfl.MEAN(%d, %axis) {{keep_dims = true}} : {rows}",
+        f"%r = tfl.RSQRT(%v) : {rows}",
+        f"%s = tfl.MUL(%r, %gamma) {plain} : {shape}",
+        f"%c = tfl.SUB(%x, %m) {plain} : {shape}",
+        f"%n = tfl.MUL(%c, %s) {plain} : {shape}",
+        f"%b = tfl.ADD(%n, %beta) {plain} : {shape}", other,
+        f"%y = tfl.FULLY_CONNECTED(%b, %w1, none) {{{kind}}} : float32[1, 6, 2]",
+        f"%z = tfl.FULLY_CONNECTED(%b, %w2, none) {{{kind}}} : float32[1, 6, 3]", "}",
+    ]  # fmt: skip
+    model = parse_model("\n".join(lines))
+    model.format = "tflite"
+    model.set_signature({"x": model.graph.inputs[0]}, dict(zip("yz", model.graph.outputs, strict=True)))
+    return model
+
+
+def seen_by(model: Model) -> tuple[Statistics, list[np.ndarray]]:
+    statistics = Statistics(collected=Collected(channels=True))
+    x = np.random.default_rng(3).normal(size=(1, 6, CHANNELS)).astype(np.float32)
+    found = {name.removesuffix(":0"): array for name, array in LiteRTRuntime().run_all(model, {"x": x}).items()}
+    statistics.begin_sample(0)
+    for node in model.graph:
+        if node.op != "tfl.CONSTANT" and node.output.name in found:
+            statistics.observe(node.output, found[node.output.name])
+    return statistics, [found["y"], found["z"]]
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.5, 1.0]))
+def test_scale_and_offset_of_a_layer_normalization_take_factors(seed: int, strength: float) -> None:
+    model = normalised(seed)
+    statistics, right = seen_by(model)
+    before = spread_of(statistics, model, "b")
+    equalize(model.graph, statistics, strength)
+    verify(model)
+    for wanted, got in zip(right, seen_by(model)[1], strict=True):
+        assert np.abs(got - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
+    assert spread_of(statistics, model, "b") <= before * 1.001
+
+
+def test_channels_of_a_layer_normalization_become_alike() -> None:
+    model = normalised(7)
+    statistics, _ = seen_by(model)
+    before = spread_of(statistics, model, "b")
+    factors = equalize(model.graph, statistics, 1.0)
+    assert {"s", "n", "b"} == {value.name for value in factors}
+    assert spread_of(statistics, model, "b") < before
+
+
+def test_a_layer_normalization_that_something_else_reads_stays() -> None:
+    model = normalised(7, f"%e = tfl.EXP(%b) : float32[1, 6, {CHANNELS}]")
+    text = print_model(model)
+    assert equalize(model.graph, seen_by(model)[0], 1.0) == {}
+    assert print_model(model) == text

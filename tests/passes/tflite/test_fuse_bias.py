@@ -44,6 +44,23 @@ def test_a_sum_the_other_way_round_and_of_one_number(net: Net) -> None:
     check_pass(FuseBias(), before, net(RESULT, constants={"w": WEIGHTS, "b": BIAS + 2}), runtime="litert")
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (3,), (2, 1), ()])
+def test_a_sum_over_heads_goes_into_the_bias(net: Net, shape: tuple[int, ...]) -> None:
+    offsets = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+    weights, sizes = np.linspace(-1, 1, 24).reshape(6, 4).astype(np.float32), np.array([1, 5, 2, 3], np.int32)
+    dense = (
+        '%c = FULLY_CONNECTED(%x, %w, %b) {weights_format = b"DEFAULT", keep_num_dims = true, '
+        "asymmetric_quantize_inputs = false, act=NONE} : float32[1, 5, 6]"
+    )
+    split = "%r = RESHAPE(%c, %sizes) {} : float32[1, 5, 2, 3]"
+    held = {"w": weights, "b": np.ones(6, np.float32), "sizes": sizes}
+    before = net(dense, split, combined("ADD", operands="%r, %k", shape="[1, 5, 2, 3]"),
+                 constants={**held, "k": offsets}, inputs=("x: float32[1, 5, 4]",))  # fmt: skip
+    after = net(dense, split.replace("%r", "%y"), inputs=("x: float32[1, 5, 4]",),
+                constants={**held, "b": 1 + (offsets.reshape(shape[-2:]) + np.zeros((2, 3))).reshape(-1)})  # fmt: skip
+    check_pass(FuseBias(), before, after, runtime="litert")
+
+
 def test_a_difference_goes_into_the_bias(net: Net) -> None:
     offsets = np.array([1.0, 2.0, 3.0], np.float32)
     before = net(CONV, combined("SUB"), constants=constants(k=offsets))
@@ -103,10 +120,10 @@ def test_it_refuses(net: Net) -> None:
     _, report = check_pass(FuseBias(), net(CONV, combined("MUL"), constants=constants(k=endless)), runtime=None)
     assert "would not be finite" in refused(report)
 
-    moved = "%r = RESHAPE(%c, %s) : float32[1, 16, 3, 1]"
-    shape = np.array([1, 16, 3, 1], np.int32)
+    moved = "%r = RESHAPE(%c, %s) : float32[1, 3, 16, 1]"
+    shape = np.array([1, 3, 16, 1], np.int32)
     text = net(
-        CONV, moved, combined("ADD", operands="%r, %k", shape="[1, 16, 3, 1]"),
+        CONV, moved, combined("ADD", operands="%r, %k", shape="[1, 3, 16, 1]"),
         constants=constants(k=np.float32(1), s=shape),
     )  # fmt: skip
     _, report = check_pass(FuseBias(), text, runtime=None)
