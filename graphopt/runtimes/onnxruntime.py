@@ -87,12 +87,10 @@ class OnnxRuntime:
         if held is not None and held[0] == state:
             return held[1]
         outputs = model.graph.outputs
-        options = self._module.SessionOptions()
-        options.log_severity_level = 4
         try:
             model.graph.outputs = [*outputs, *(value for value in fetched if not value.is_output)]
             data = b"".join(onnx_pieces(model))
-            session = self._module.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            session = self._created(data)
         except (UnsupportedError, UsageError):
             raise
         except Exception as error:
@@ -101,6 +99,20 @@ class OnnxRuntime:
             model.graph.outputs = outputs
         kinds[extra] = state, session
         return session
+
+    def _created(self, data: bytes) -> Any:
+        """A session. The optimiser makes graphs that are not valid of some between Q and DQ: without it they run."""
+        options = self._module.SessionOptions()
+        options.log_severity_level = 4
+        kept: Exception | None = None
+        for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL"):
+            options.graph_optimization_level = getattr(self._module.GraphOptimizationLevel, level)
+            try:
+                return self._module.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # the package raises its own classes, which have no common root
+                kept = kept or error
+        assert kept is not None
+        raise kept
 
 
 def _brief(error: Exception) -> str:

@@ -28,6 +28,7 @@ TOLERANCES: Mapping[str, float] = {
     "bf16": 5e-2,
     "int8": 0.5,
     "fp8": 0.5,
+    "int4": 0.5,
 }  # of scale
 SECONDS = 900
 
@@ -99,8 +100,6 @@ def numerics(path: str, source: Any, data: Any, precision: str, profiles: Mappin
         return Gate(name, "not run", "there is no source to compare with")
     if precision == "bf16":
         return Gate(name, "not run", "ONNX Runtime does not compute with bfloat16 on the CPU")
-    if precision == "fp8":
-        return Gate(name, "not run", "ONNX Runtime's optimiser makes invalid graphs of FP8 with float32 bodies")
     if importlib.util.find_spec(name) is None:
         return Gate(name, "not run", 'it needs pip install "graphopt[tensorrt]"')
     from graphopt.verification import verify

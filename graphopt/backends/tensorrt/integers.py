@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.backends.tensorrt.channel_means import ChannelMeans
-from graphopt.backends.tensorrt.layers import CONVOLUTIONS, LAYERS, MOVING, is_pool, layer_before, weights_of
+from graphopt.backends.tensorrt.layers import CONVOLUTIONS, LAYERS, MOVING, PRODUCTS, is_pool, layer_before, weights_of
 from graphopt.backends.tensorrt.observing import Observed, observe
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
@@ -184,35 +184,38 @@ class _Quantizing:
 
     def carry_out(self) -> None:
         """Put in the pairs, and the weights."""
-        made: dict[Value, Value] = {}
         weights = StoredWeights(self.graph, self.means)
         for node, (held, recipe) in self.layers.items():
             if node in self.blocks:
                 weights.by_blocks(node, held, self._weight_type(recipe), self.blocks[node], recipe.clip_weights)
             else:
                 weights.by_channel(node, held, self.stored, recipe)
+        readers: dict[Value, list[Node]] = {}
         for node, place in self.readings:
-            value = node.input(place)
-            if value not in made:
-                made[value] = self._pair(value)
+            readers.setdefault(node.input(place), []).append(node)
+        made = {value: self._pair(value, nodes) for value, nodes in readers.items()}
         for node, place in self.readings:
             node.replace_input(place, made[node.input(place)])
 
     def _weight_type(self, recipe: OperatorRecipe) -> Any:
         return INT4 if recipe.weight_bits == 4 else self.stored
 
-    def _pair(self, value: Value) -> Value:
+    def _pair(self, value: Value, readers: list[Node]) -> Value:
         name, graph, largest = value.node.name, self.graph, self.magnitudes[value]
         scale = np.array(largest / HIGHEST[self.stored], np.float32)
-        factor = hold(graph, scale, name=f"{name}/scale")
-        # No zero point: it is zero, and ONNX Runtime's optimiser mistakes the type of one that is spelled out.
+        parameters, attrs = [hold(graph, scale, name=f"{name}/scale")], {"output_dtype": self.stored}
+        # ONNX Runtime's optimiser mistakes the type of a zero point that is spelled out where it makes a Gemm of a
+        # product over three axes, and of one that is not where it makes pools of integers.
+        if (value.shape.rank or 2) < 3 or any(node.op_type not in PRODUCTS for node in readers):
+            parameters.append(hold(graph, np.zeros((), self.stored.numpy), name=f"{name}/zero_point"))
+            attrs = {}
         quantized = graph.create_node(
-            "onnx.QuantizeLinear", (value, factor), {"output_dtype": self.stored}, name=f"{name}/quantize",
+            "onnx.QuantizeLinear", (value, *parameters), attrs, name=f"{name}/quantize",
             types=(TensorType(self.stored, value.shape),), origins=value.node.source_names,
         ).output  # fmt: skip
         self.outcome.scales.append({"tensor": value.name, "largest": largest, "scale": float(scale)})
         return graph.create_node(
-            "onnx.DequantizeLinear", (quantized, factor), {}, name=f"{name}/dequantize", types=(value.type,),
+            "onnx.DequantizeLinear", (quantized, *parameters), {}, name=f"{name}/dequantize", types=(value.type,),
             origins=value.node.source_names,
         ).output  # fmt: skip
 
