@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
 from graphopt.backends.xla.bindings import bindings, make_context
 from graphopt.backends.xla.emitter import Emitted, Emitter
-from graphopt.backends.xla.options import XlaOptions
+from graphopt.backends.xla.layer import Layer
+from graphopt.backends.xla.options import INTEGER, XlaOptions
 from graphopt.backends.xla.preparation import prepared
 from graphopt.backends.xla.program import Program, model_of
 from graphopt.backends.xla.serialization import serialized
 from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.model import Model
+from graphopt.ir.value import Node
 from graphopt.passes.report import RunReport
 
 
@@ -40,7 +43,7 @@ class XlaBackend:
         report, notes = RunReport(), list[str]()
         programs = []
         for group in chosen_signatures(distinct_signatures(model), settings.signatures):
-            part, emitted = self._emit(model, group[0], settings, report)
+            part, emitted = self._emit(model, group[0], settings, report, notes)
             if not emitted.findings:
                 code = serialized(emitted.module, settings.minimum_version)
                 programs.append(Program.of(part.signatures[group[0]], group, code, settings, emitted))
@@ -50,11 +53,21 @@ class XlaBackend:
             programs.append(_fallen_back(part, group, settings, emitted.findings, notes))
         return Lowered(model_of(programs, settings), report, notes)
 
-    def _emit(self, model: Model, name: str, options: XlaOptions, report: RunReport) -> tuple[Model, Emitted]:
+    def _emit(
+        self, model: Model, name: str, options: XlaOptions, report: RunReport, notes: list[str] | None = None
+    ) -> tuple[Model, Emitted]:
+        """The prepared part of a model that a signature needs, and what it becomes; `check` wants no notes."""
         bindings()
         part = prepared(model, name, options, report)
+        layers: Mapping[Node, Layer] = {}
+        if notes is not None and options.precision in INTEGER:
+            from graphopt.backends.xla.integers import plan_integers
+
+            plan = plan_integers(part, options)
+            layers = plan.layers
+            notes += plan.notes
         with make_context(), bindings().ir.Location.unknown():
-            return part, Emitter(part, options).emit(part.signatures[name])
+            return part, Emitter(part, options, layers).emit(part.signatures[name])
 
 
 def _fallen_back(

@@ -14,7 +14,7 @@ from graphopt.backends.xla.bindings import bindings, dense_attribute, element_ty
 from graphopt.backends.xla.operand import SPECIALISE, Operand, broadcast_dims, static_dims
 from graphopt.backends.xla.sizes import Sizes
 from graphopt.ir.dimensions import KnownDim
-from graphopt.ir.types import BOOL, FLOAT32, INT32, DType
+from graphopt.ir.types import BOOL, FLOAT32, INT8, INT32, DType
 
 Number = int | float | bool | complex
 Term = Operand | int | float
@@ -316,6 +316,8 @@ class Builder:
 
     def operands_of_product(self, x: Operand, y: Operand) -> tuple[Operand, Operand, DType]:
         """Two operands in the precision that products have, and the element type of their sums."""
+        if x.dtype is INT8:
+            return x, y, INT32
         if self.narrow is None or FLOAT32 not in (x.dtype, y.dtype):
             return x, y, x.dtype
         return self.convert(x, self.narrow), self.convert(y, self.narrow), FLOAT32

@@ -70,12 +70,12 @@ class Emission:
 
     def input(self, index: int) -> Operand:
         """The data input `index`, negative from the end."""
-        return self.emitter.operand(self.node.input(index))
+        return self.emitter.input(self.node, index % len(self.node.inputs))
 
     @property
     def inputs(self) -> list[Operand]:
         """All data inputs."""
-        return [self.emitter.operand(value) for value in self.node.inputs if value is not None]
+        return [self.input(place) for place, value in enumerate(self.node.inputs) if value is not None]
 
     def attr(self, name: str, default: Any = None) -> Any:
         """The attribute `name`, with the operator's own default."""

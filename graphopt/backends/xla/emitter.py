@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ from graphopt.backends.legalization import CannotLowerError
 from graphopt.backends.xla.bindings import bindings, dense_attribute, has_element_type
 from graphopt.backends.xla.builder import Builder
 from graphopt.backends.xla.emission import Emission
+from graphopt.backends.xla.layer import Layer, dequantized
 from graphopt.backends.xla.operand import SPECIALISE, Operand
-from graphopt.backends.xla.options import XlaOptions
+from graphopt.backends.xla.options import NARROW, XlaOptions
 from graphopt.backends.xla.table import all_rules
 from graphopt.ir.dimensions import KnownDim
 from graphopt.ir.errors import printable
@@ -50,10 +51,10 @@ class Emitted:
 class Emitter:
     """Emits one signature. Use within a context of MLIR."""
 
-    def __init__(self, model: Model, options: XlaOptions):
+    def __init__(self, model: Model, options: XlaOptions, layers: Mapping[Node, Layer] | None = None):
         self.model, self.options = model, options
-        narrow = DTYPES[options.precision]
-        self.build = Builder(None if narrow is FLOAT32 else narrow)
+        self.layers = layers or {}  # products with integer weights
+        self.build = Builder(DTYPES[options.precision] if options.precision in NARROW else None)
         self.findings: list[Finding] = []
         self.weights: dict[str, Tensor] = {}
         self.operands: dict[Value, Operand | None] = {}
@@ -179,6 +180,18 @@ class Emitter:
         self.findings.append(Finding(node.name, node.op, node.source_names, reason, remedy, graph))
 
     # Operands -------------------------------------------------------------------------------------------------
+
+    def input(self, node: Node, place: int) -> Operand:
+        """What stands for an input of `node`: integer weights as the floats that they stand for."""
+        layer = self.layers.get(node)
+        if layer is None or layer.place != place:
+            return self.operand(node.input(place))
+        return dequantized(self.build, layer, self.stored(layer, node), layer.axis or 0)
+
+    def stored(self, layer: Layer, node: Node) -> Operand:
+        """The integer weights of `node`."""
+        name = node.input(layer.place).node.name
+        return self._weight(layer.weights, name) if self._is_weight(layer.weights) else self._constant(layer.weights)
 
     def operand(self, value: Value) -> Operand:
         """What stands for `value`: a constant is made where it is first needed."""

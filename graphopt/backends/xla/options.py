@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from graphopt.ir.errors import UsageError, printable
 
 DEPTHWISE = ("auto", "grouped", "slices")
 WEIGHTS = ("arguments", "constants")
 WEIGHTS_FORMATS = ("npz", "safetensors")
-PRECISIONS = ("float32", "bfloat16", "float16")
+NARROW = ("bfloat16", "float16")  # floats
+INTEGER = ("int8", "int8-weights")
+PRECISIONS = ("float32", *NARROW, *INTEGER)
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 CHOICES = (
     ("weights", WEIGHTS), ("weights_format", WEIGHTS_FORMATS), ("depthwise", DEPTHWISE), ("precision", PRECISIONS),
@@ -26,11 +29,13 @@ class XlaOptions:
     `weights` says whether they are arguments of the compiled function, stored beside it, or constants inside;
     `weights_format` is that of the file they are stored in. `depthwise` says how depthwise convolutions are expressed:
     as grouped convolutions, as shifted slices times weights, or what suits `platform`, which names one or, separated by
-    commas, several that the program is to run on. `precision` is the element type of the operands of products and convolutions, which are
-    summed in float32, as is all else computed. `minimum_version` is the StableHLO version that must be able to read
-    the artifact. `batch` is a number for unknown leading dimensions of the inputs, `unknown` one for every other
-    unknown dimension; without them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that
-    has no rule.
+    commas, several that the program is to run on. `precision` is the element type of the operands of products and
+    convolutions, which are summed in float32, as is all else computed; `int8` needs samples (`data`, as `calibrate`
+    takes them) or `statistics` (`Statistics`, or a file of them), `int8-weights` only stores weights so, and a `recipe`
+    (a `Recipe`, or a file of one) says for which layers. `minimum_version` is the StableHLO version that must be able
+    to read the artifact. `batch` is a number for unknown leading dimensions of the inputs, `unknown` one for every
+    other unknown dimension; without them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator
+    that has no rule.
     """
 
     signatures: tuple[str, ...] = ()
@@ -43,6 +48,9 @@ class XlaOptions:
     batch: int | None = None
     unknown: int | None = None
     fallback: bool = True
+    recipe: Any = None
+    data: Any = None
+    statistics: Any = None
 
     def __post_init__(self) -> None:
         for name, there in CHOICES:
@@ -60,6 +68,15 @@ class XlaOptions:
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise UsageError(f"{name} is {number}, not a positive number")
+        self._check_integers()
+
+    def _check_integers(self) -> None:
+        """Raises `UsageError` where samples or a recipe come without a precision that uses them."""
+        for name in ("recipe", "data", "statistics"):
+            if getattr(self, name) is not None and self.precision not in INTEGER:
+                raise UsageError(f"{name} goes with precision int8 or int8-weights, not with {self.precision}")
+        if self.data is not None and self.statistics is not None:
+            raise UsageError("give samples or statistics, not both")
 
     @property
     def platforms(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
+from graphopt.backends.xla.rules.products import product
 from graphopt.backends.xla.rules.windows import is_channels_first, paddings, space, spatial, windows_over
 from graphopt.backends.xla.table import RULES
 from graphopt.ir.dimensions import KnownDim
@@ -18,12 +19,18 @@ SLICES = 64  # window positions up to which a depthwise convolution is expressed
 @RULES.lower("tf.Conv2D", "tf.Conv3D")
 def convolution(op: Emission) -> Operand:
     """Convolutions over images and volumes, grouped ones too: their kernels have fewer input channels."""
-    x, kernel = op.input(0), op.input(1)
-    channels = x.dims[1 if is_channels_first(op) else -1]
+    images = op.input(0)
+    feature = 1 if is_channels_first(op) else images.rank - 1
+    channels = images.dims[feature]
     if not isinstance(channels, int):
         op.refuse("the number of channels is not known", "give the inputs shapes (set-shapes)")
-    groups = channels // kernel.static[-2]
-    return convolve(op, x, kernel, groups)
+    count = images.rank - 2
+    strides, dilations = spatial(op, "strides", count), spatial(op, "dilations", count)
+
+    def emit(x: Operand, kernel: Operand, zero: Operand | None = None) -> Operand:
+        return convolve_windows(op, x, kernel, channels // kernel.static[-2], strides, dilations, zero=zero)
+
+    return product(op, images, emit, feature, emit)
 
 
 @RULES.lower("tf.DepthwiseConv2dNative")
@@ -56,8 +63,9 @@ def convolve_windows(
     strides: Sequence[int],
     dilations: Sequence[int],
     full: bool = False,
+    zero: Operand | None = None,
 ) -> Operand:
-    """A convolution with the node's own padding."""
+    """A convolution with the node's own padding, with `zero` if it is given."""
     axes = space(op, x.rank)
     extent = [(size - 1) * gap + 1 for size, gap in zip(kernel.static[:-2], dilations, strict=True)]
     pads = paddings(op, [x.dims[axis] for axis in axes], extent, strides)
@@ -65,6 +73,11 @@ def convolve_windows(
         windows_over(x.dims[axis], window, stride, pad)
         for axis, window, stride, pad in zip(axes, extent, strides, pads, strict=True)
     ]
+    if zero is not None:
+        edges = [[0] * x.rank, [0] * x.rank]
+        for axis, pair in zip(axes, pads, strict=True):
+            edges[0][axis], edges[1][axis] = pair
+        x, pads = op.build.pad(x, *edges, zero), [(0, 0)] * len(axes)
     return emit_convolution(op, x, kernel, groups, sizes, pads, strides=strides, rhs_dilation=dilations, full=full)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand, joined
+from graphopt.backends.xla.rules.products import product
 from graphopt.backends.xla.table import RULES
 
 ELLIPSIS = "..."
@@ -14,25 +15,29 @@ SPARE = "0123456789"  # names for the dimensions that an ellipsis stands for
 def einsum(op: Emission) -> Operand:
     """One or two operands; an ellipsis stands for the dimensions that are left."""
     terms, result = _labels(op)
-    operands = [_diagonal_free(op, operand, labels) for operand, labels in zip(op.inputs, terms, strict=True)]
-    if len(operands) == 1:
+    if any(len(set(labels)) != len(labels) for labels in terms):
+        op.refuse("it takes a diagonal", "take it with tf.linalg.diag_part before")
+    if len(terms) == 1:
         labels = terms[0]
         summed = [axis for axis, label in enumerate(labels) if label not in result]
-        made = op.build.reduce("add", operands[0], summed)
+        made = op.build.reduce("add", op.input(0), summed)
         kept = [label for label in labels if label in result]
         return op.build.transpose(made, [kept.index(label) for label in result])
-    if len(operands) != 2:
-        op.refuse(f"it has {len(operands)} operands", "write it as products of two")
-    return _product(op, operands, terms, result)
+    if len(terms) != 2:
+        op.refuse(f"it has {len(terms)} operands", "write it as products of two")
+    free = [label for label in terms[1] if label in result and label not in terms[0]]
+    axis = result.index(free[-1]) if free else 0
+    return product(op, op.input(0), lambda x, y: _product(op, x, y, terms, result), axis)
 
 
 def _labels(op: Emission) -> tuple[list[str], str]:
     equation = op.text("equation").replace(" ", "")
     left, arrow, result = equation.partition("->")
     terms = left.split(",")
-    if not arrow or len(terms) != len(op.inputs):
+    ranks = [value.shape.rank for value in op.node.inputs if value is not None]
+    if not arrow or len(terms) != len(ranks) or None in ranks:
         op.refuse(f"its equation '{equation}' does not fit its operands")
-    widths = [operand.rank - len(term.replace(ELLIPSIS, "")) for term, operand in zip(terms, op.inputs, strict=True)]
+    widths = [(rank or 0) - len(term.replace(ELLIPSIS, "")) for term, rank in zip(terms, ranks, strict=True)]
     wide = max([width for term, width in zip(terms, widths, strict=True) if ELLIPSIS in term], default=0)
     if wide > len(SPARE):
         op.refuse("its ellipsis stands for too many dimensions")
@@ -43,15 +48,8 @@ def _labels(op: Emission) -> tuple[list[str], str]:
     return named, result.replace(ELLIPSIS, SPARE[:wide])
 
 
-def _diagonal_free(op: Emission, operand: Operand, labels: str) -> Operand:
-    if len(set(labels)) != len(labels):
-        op.refuse("it takes a diagonal", "take it with tf.linalg.diag_part before")
-    return operand
-
-
-def _product(op: Emission, operands: list[Operand], terms: list[str], result: str) -> Operand:
+def _product(op: Emission, x: Operand, y: Operand, terms: list[str], result: str) -> Operand:
     b = op.build
-    x, y = operands
     left, right = terms
     only = [label for label in left if label not in right and label not in result]
     x, left = b.reduce("add", x, [left.index(label) for label in only]), _without(left, only)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.backends.xla.emission import Emission
+from graphopt.backends.xla.layer import dequantized
 from graphopt.backends.xla.operand import Operand
 from graphopt.backends.xla.rules.slicing import dynamic_slice
 from graphopt.backends.xla.table import RULES
@@ -14,11 +15,13 @@ from graphopt.ir.dimensions import KnownDim
 @RULES.lower("tf.Gather", "tf.GatherV2")
 def gather(op: Emission) -> Operand:
     """Slices along an axis, within each element of the batch dimensions."""
-    x, indices = op.input(0), op.input(1)
+    layer, indices = op.emitter.layers.get(op.node), op.input(1)
+    x = op.input(0) if layer is None else op.emitter.stored(layer, op.node)
     axis = op.axis(2, x.rank) if op.node.op == "tf.GatherV2" else 0
     batch = int(op.attr("batch_dims", 0) or 0)
     batch = batch + indices.rank if batch < 0 else batch
-    return take(op, x, indices, axis, batch)
+    made = take(op, x, indices, axis, batch)
+    return made if layer is None else dequantized(op.build, layer, made, made.rank - 1)
 
 
 def take(op: Emission, x: Operand, indices: Operand, axis: int, batch: int = 0) -> Operand:

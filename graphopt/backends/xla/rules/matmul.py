@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand, broadcast_dims
+from graphopt.backends.xla.rules.products import product
 from graphopt.backends.xla.table import RULES
 
 
@@ -12,13 +13,21 @@ def matmul(op: Emission) -> Operand:
     """A product of two matrices, either of which may be given transposed."""
     left = 0 if op.attr("transpose_a") else 1
     right = 1 if op.attr("transpose_b") else 0
-    return op.build.dot_general(op.input(0), op.input(1), ((), ()), ((left,), (right,)))
+    return product(op, op.input(0), lambda x, y: op.build.dot_general(x, y, ((), ()), ((left,), (right,))), 1)
 
 
 @RULES.lower("tf.BatchMatMul", "tf.BatchMatMulV2", "tf.BatchMatMulV3")
 def batch_matmul(op: Emission) -> Operand:
     """Products of many matrices, batch dimensions broadcast."""
-    b, x, y = op.build, op.input(0), op.input(1)
+
+    def emit(x: Operand, y: Operand) -> Operand:
+        return _many(op, x, y)
+
+    return product(op, op.input(0), emit, max(op.input(0).rank, op.value(1).shape.rank or 0) - 1)
+
+
+def _many(op: Emission, x: Operand, y: Operand) -> Operand:
+    b = op.build
     if op.node.op == "tf.BatchMatMulV3":
         x, y = b.convert(x, op.dtype), b.convert(y, op.dtype)
     rows = x.rank - (1 if op.attr("adj_x") else 2)

@@ -1,4 +1,4 @@
-"""What tests of the rules share: does a graph in text lower to what computes the same, to which operations, or why not?"""
+"""What tests of the rules share: does a graph lower to what computes the same, to which operations, or why not?"""
 
 from __future__ import annotations
 
