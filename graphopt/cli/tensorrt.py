@@ -22,7 +22,10 @@ SCHEMA = "graphopt/lower/v1"
 
 def add_tensorrt(parser: argparse.ArgumentParser) -> None:
     """Precision and profiles."""
-    parser.add_argument("--precision", metavar="P", help="fp32 (default), fp16, bf16; tensorrt, with --data: int8, fp8")
+    parser.add_argument(
+        "--precision", metavar="P",
+        help="fp32 (default), fp16, bf16; with --data: int8 (tensorrt, xla), fp8 (tensorrt); xla: int8-weights",
+    )  # fmt: skip
     parser.add_argument(
         "--profile", metavar="X=A,B,C", action="append", default=[],
         help="tensorrt: smallest, best and largest shape of a dynamic input: x=1x3x8x8,4x...,8x...; with --quantize: "
