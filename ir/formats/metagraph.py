@@ -10,7 +10,7 @@ from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats import wire
 from graphopt.ir.formats.checkpoint import Checkpoint, open_checkpoint, v1_shards
 from graphopt.ir.formats.graphdef import map_file
-from graphopt.ir.formats.graphdef_reader import Unwanted, read_mapping
+from graphopt.ir.formats.graphdef_reader import read_mapping
 from graphopt.ir.formats.metagraph_proto import (
     Asset,
     MetaGraph,
@@ -20,12 +20,19 @@ from graphopt.ir.formats.metagraph_proto import (
     tensor_names,
 )
 from graphopt.ir.formats.object_graph import ObjectGraph, read_object_graph
-from graphopt.ir.formats.savedmodel_variables import CALLS, add_variables, bind, captured_variables, initialised
+from graphopt.ir.formats.savedmodel_variables import (
+    CALLS,
+    add_variables,
+    bind,
+    captured_variables,
+    initialised,
+    keys_by_object,
+)
 from graphopt.ir.formats.signature_functions import Order
 from graphopt.ir.formats.sniff import is_text
 from graphopt.ir.formats.tensor_proto import TensorReader
-from graphopt.ir.graph import Graph
-from graphopt.ir.model import Model, Signature, callees, variable_name
+from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.model import VARIABLES, Model, Signature, callees, variable_name
 from graphopt.ir.tensors import Mapping, Tensor
 from graphopt.ir.value import Node, Value
 
@@ -91,23 +98,27 @@ def load_metagraph(path: str | os.PathLike[str], *, verify: bool = True) -> Mode
 def model_of(
     mapping: Mapping, meta: MetaGraph, checkpoint: Checkpoint | None, *, verify: bool = True, saves: bool = True
 ) -> Model:
-    """The model that `meta`, read from `mapping`, describes; without `saves`, it need not save its variables.
+    """The model that `meta`, read from `mapping`, describes.
 
-    Raises `MalformedError`.
+    Without `saves`, it need not save its variables, and those that no signature needs may have no value. Raises
+    `MalformedError`.
     """
-    model = read_mapping(mapping, mapping.path, *meta.graph, unwanted=None if saves else _without_save(meta))
-    model.format = "metagraph"
     carried = Carried(meta)
-    model.metadata[METADATA] = carried
+    savers = None if saves else _Savers(carried, checkpoint)
     try:
+        carried.objects = read_object_graph(meta.object_graph) if meta.object_graph else None
+        model = read_mapping(mapping, mapping.path, *meta.graph, unwanted=savers)
+        if savers is not None and not savers.restores and _variables_within(model):
+            return model_of(mapping, meta, checkpoint, verify=verify)  # which only what restores them knows
+        model.format = "metagraph"
+        model.metadata[METADATA] = carried
         _add_signatures(model, mapping, carried)
         _add_initialisers(model, carried)
-        carried.objects = read_object_graph(meta.object_graph) if meta.object_graph else None
         _record_functions(model, carried)
         add_variables(model)
         if checkpoint is not None:
             carried.checkpoint = checkpoint
-            restore = _restore_node(model, carried)
+            restore = _restore_node(model, carried) if savers is None or savers.restores else None
             carried.keys = bind(model, checkpoint, restore=restore, objects=carried.objects, verify=verify)
         initialised(model, [model.graph.node(name) for name in carried.initialisers])
         _mark_trainable(model, carried)
@@ -119,18 +130,53 @@ def model_of(
     return model
 
 
-def _without_save(meta: MetaGraph) -> Unwanted:
-    """Remove the call of the function that saves variables, the largest of many models."""
+class _Savers:
+    """Removes the calls of the functions that save and restore variables, the largest of many models.
 
-    def unwanted(graph: Graph) -> tuple[str, ...]:
-        node = graph.find(node_name(meta.saver.save)) if meta.saver is not None else None
-        reference = node.attrs.get("f") if node is not None and node.op in CALLS else None
-        if node is None or not isinstance(reference, FunctionRef) or node.has_uses:
+    What restores them stays, and `restores` says so, unless the object graph knows the value of every variable that a
+    signature or an initialiser needs.
+    """
+
+    def __init__(self, carried: Carried, checkpoint: Checkpoint | None) -> None:
+        self.carried, self.checkpoint = carried, checkpoint
+        self.restores = True
+
+    def __call__(self, graph: Graph) -> tuple[str, ...]:
+        """Remove the calls from the main graph; returns the functions that nothing calls any more."""
+        saver = self.carried.meta.saver
+        if saver is None:
             return ()
-        graph.remove(node)
-        return () if any(name == reference.name for other in graph for name in callees(other)) else (reference.name,)
+        unwanted = _without_call(graph, saver.save)
+        if self._knows_variables(graph):
+            unwanted += _without_call(graph, saver.restore)
+            self.restores = graph.find(node_name(saver.restore)) is not None
+        return unwanted
 
-    return unwanted
+    def _knows_variables(self, graph: Graph) -> bool:
+        objects, meta = self.carried.objects, self.carried.meta
+        if objects is None or self.checkpoint is None or graph.model is None:
+            return False
+        keys = keys_by_object(graph.model, objects, self.checkpoint)
+        outputs = (name for info in meta.signatures.values() for entry in info.outputs.values()
+                   for _, name in tensor_names(entry))  # fmt: skip
+        named = (graph.find(node_name(name)) for name in (*outputs, *_operation_names(meta)))
+        needed = (variable_name(node) for node in reachable(node for node in named if node is not None))
+        return all(name is None or name in keys for name in needed)
+
+
+def _variables_within(model: Model) -> bool:
+    """Some function makes a variable of its own."""
+    return any(node.op in VARIABLES for function in model.functions.values() for node in function)
+
+
+def _without_call(graph: Graph, operation: str) -> tuple[str, ...]:
+    """Remove the call that `operation` is, where nothing needs it; returns the function if nothing else calls that."""
+    node = graph.find(node_name(operation))
+    reference = node.attrs.get("f") if node is not None and node.op in CALLS else None
+    if node is None or not isinstance(reference, FunctionRef) or node.has_uses:
+        return ()
+    graph.remove(node)
+    return () if any(name == reference.name for other in graph for name in callees(other)) else (reference.name,)
 
 
 # Signatures ---------------------------------------------------------------------------------------------------

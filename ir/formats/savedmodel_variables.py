@@ -69,7 +69,7 @@ def bind(
     the checkpoint lacks a tensor that is restored, or has it in another type or shape.
     """
     sources = restored(model, restore)
-    keys = _by_object(model, objects, checkpoint) if objects is not None else {}
+    keys = keys_by_object(model, objects, checkpoint) if objects is not None else {}
     others = {name: key for name, key in keys.items() if sources.setdefault(name, Source(key)).key != key}
     if not sources:
         sources = {name: Source(name) for name in model.variables if name in checkpoint}
@@ -202,8 +202,8 @@ class Tracer:
         return self._callers
 
 
-def _by_object(model: Model, objects: ObjectGraph, checkpoint: Checkpoint) -> dict[str, str]:
-    """Variable -> key in the checkpoint, by way of the functions that capture it."""
+def keys_by_object(model: Model, objects: ObjectGraph, checkpoint: Checkpoint) -> dict[str, str]:
+    """Variable -> key in the checkpoint, by way of the functions that capture it. Raises `MalformedError`."""
     places = captured_variables(model, objects)
     if not places or OBJECT_GRAPH not in checkpoint:
         return {}
