@@ -90,6 +90,8 @@ HYBRID: Mapping[str, Mapping[int, int]] = {
     "tfl.UNIDIRECTIONAL_SEQUENCE_RNN": {1: PER_TENSOR, 2: PER_TENSOR},
     "tfl.SVDF": {1: PER_TENSOR},
 }
+# Operators that compute with floats alone, whose weights are worth storing in fewer bits.
+STORED: Mapping[str, Mapping[int, int]] = {"tfl.CONV_3D": {1: 4}, "tfl.CONV_3D_TRANSPOSE": {1: 3}}
 
 RECURRENT = frozenset({
     "tfl.UNIDIRECTIONAL_SEQUENCE_LSTM", "tfl.BIDIRECTIONAL_SEQUENCE_LSTM", "tfl.UNIDIRECTIONAL_SEQUENCE_RNN", "tfl.SVDF"

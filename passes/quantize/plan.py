@@ -12,7 +12,7 @@ from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.delegates import Delegate
 from graphopt.passes.quantize.islands import islands
-from graphopt.passes.quantize.kernels import HYBRID, KERNELS, PER_TENSOR, RECURRENT
+from graphopt.passes.quantize.kernels import HYBRID, KERNELS, PER_TENSOR, RECURRENT, STORED
 from graphopt.passes.quantize.matching import RecipeMatcher
 from graphopt.passes.quantize.recipe import OperatorRecipe, Recipe
 from graphopt.passes.quantize.scales import activations
@@ -142,10 +142,12 @@ def _half(node: Node, recipe: OperatorRecipe) -> Decision:
 def _stored(node: Node, recipe: OperatorRecipe, delegate: Delegate | None = None) -> Decision:
     """Integer weights beside float activations."""
     is_dynamic = recipe.mode != "weight-only"
-    places = HYBRID.get(node.op) if is_dynamic else _weight_places(node)
+    reason = "integer weights, computed in float"
+    if is_dynamic and node.op not in HYBRID:
+        reason, is_dynamic = f"{reason}: no kernel takes them beside float activations", False
+    places = HYBRID[node.op] if is_dynamic else _weight_places(node)
     if not places:
-        kind = "kernel for 8-bit weights and float activations" if is_dynamic else "weights"
-        return Decision("float", f"it has no {kind}", recipe)
+        return Decision("float", "it has no weights", recipe)
     specs = {
         index: _weight_spec(node, index, axis, recipe)
         for index, axis in places.items()
@@ -165,9 +167,9 @@ def _stored(node: Node, recipe: OperatorRecipe, delegate: Delegate | None = None
     if any(spec.block_size for spec in specs.values()):  # DEQUANTIZE knows no blocks
         return Decision("dynamic", "blocks of integer weights, activations quantized on the fly", recipe, None, specs)
     if not is_dynamic:
-        return Decision("weight-only", "integer weights, computed in float", recipe, None, specs)
+        return Decision("weight-only", reason, recipe, None, specs)
     if delegate is not None and delegate.leaves_hybrid(node):
-        reason = f"integer weights, computed in float: {delegate.name} takes no {node.op_type} with int8 weights alone"
+        reason += f": {delegate.name} takes no {node.op_type} with int8 weights alone"
         return Decision("weight-only", reason, recipe, None, specs)
     return Decision("dynamic", "integer weights, activations quantized on the fly", recipe, None, specs)
 
@@ -178,7 +180,7 @@ def _has(node: Node, index: int) -> bool:
 
 def _weight_places(node: Node) -> Mapping[int, int]:
     kernel = KERNELS.get(node.op)
-    return (kernel.weights if kernel is not None else {}) or HYBRID.get(node.op, {})
+    return (kernel.weights if kernel is not None else {}) or HYBRID.get(node.op) or STORED.get(node.op, {})
 
 
 def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
@@ -186,7 +188,7 @@ def _static(node: Node, recipe: OperatorRecipe, supports: Supports) -> Decision:
     if not any(value.dtype is FLOAT32 for value in (*node.outputs, *node.inputs) if value is not None):
         return Decision("float", "it computes no floats", recipe)
     if kernel is None:
-        stored = _stored(node, recipe) if node.op in HYBRID else None
+        stored = _stored(node, recipe) if node.op in HYBRID or node.op in STORED else None
         if stored is not None and stored.weights:
             return stored
         return Decision("float", f"{node.op_type} has no integer kernel", recipe)

@@ -159,3 +159,21 @@ def test_a_table_in_half_precision_is_looked_up_as_it_is() -> None:
     assert str(model.graph.node("y/float16").output.type) == "float16[2, 2]"
     got = LiteRTRuntime().run(model, {"x": np.array([2, 0], np.int32)})["y"]
     assert got.tolist() == [[65504.0, 5.0], [float(np.float16(0.1)), 1.0]]
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "weight-only"])
+def test_weights_that_no_kernel_takes_beside_floats_are_dequantized(mode: str) -> None:
+    kernel = RNG.normal(size=(2, 3, 3, 4)).astype(np.float32)
+    body = f"""
+    %shape = tfl.CONSTANT() {{value = int32[4] [1, 4, 4, 2]}} : int32[4]
+    %w = tfl.CONSTANT() {{value = float32[2, 3, 3, 4] {kernel.tolist()}}} : float32[2, 3, 3, 4]
+    %y = tfl.TRANSPOSE_CONV(%shape, %w, %x) {{padding = b"SAME", stride_w = 2, stride_h = 2, {NONE}}} :
+        float32[1, 4, 4, 2]
+    """
+    right, model = (build(body, inputs="%x: float32[1, 2, 2, 4]") for _ in range(2))
+    (row,) = run(model, Recipe((Rule(mode=mode),))).rows()  # type: ignore[arg-type]
+    assert (row["compute"], row["storage"]) == ("float32", "int8")
+    assert ("no kernel takes them" in row["reason"]) is (mode == "dynamic")
+    x = RNG.normal(size=(1, 2, 2, 4)).astype(np.float32)
+    wanted, got = (LiteRTRuntime().run(item, {"x": x})["y"] for item in (right, model))
+    assert np.abs(wanted - got).max() < np.abs(wanted).max() / 50
