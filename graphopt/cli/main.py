@@ -25,7 +25,7 @@ VERBS = {
     "inspect": Verb("graphopt.cli.inspect", "signatures and why, operators, parameters, bytes, dynamic shapes"),
     "optimize": Verb("graphopt.cli.optimize", "run a pipeline of passes over a model and write the result"),
     "freeze": Verb("graphopt.cli.freeze", "make constants of variables: a SavedModel in, one graph out"),
-    "lower": Verb("graphopt.cli.lower", "lower a model to TFLite"),
+    "lower": Verb("graphopt.cli.lower", "lower a model to TFLite, ONNX, TensorRT or XLA"),
     "calibrate": Verb("graphopt.cli.calibrate", "gather statistics of a model's tensors on samples"),
     "quantize": Verb("graphopt.cli.quantize", "store and compute with fewer bits"),
     "sensitivity": Verb("graphopt.cli.sensitivity", "which layers hurt when a model is quantized to int8"),
