@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.backends.observed import Observed, given_statistics
 from graphopt.backends.xla.layer import Layer
 from graphopt.backends.xla.options import XlaOptions
 from graphopt.ir.errors import UsageError, printable
@@ -29,6 +30,7 @@ from graphopt.passes.quantize.parameters import Parameters, activation_parameter
 from graphopt.passes.quantize.ranges import range_of
 from graphopt.passes.quantize.recipe import OperatorRecipe, Recipe, load_recipe, preset
 from graphopt.passes.quantize.schemes import INT8_ACTIVATION, INT8_WEIGHT, Scheme
+from graphopt.passes.quantize.statistics import Statistics
 
 PRESETS = {"int8": "int8", "int8-weights": "weight-only"}  # by precision
 MODES = ("float", "int8", "dynamic", "weight-only")
@@ -47,6 +49,7 @@ STORED = {  # what stays float beside integer weights, and why
     "tf.GatherV2": "a table is only looked up in",
     "tf.Gather": "a table is only looked up in",
 }
+KEEPING = frozenset({"Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose"})
 LEAST = 1024  # elements below which storing integers saves less than it costs
 
 
@@ -90,7 +93,7 @@ class _Planner:
         self.recipe = _recipe_of(options)
         self.matcher = RecipeMatcher(self.recipe, model)
         self._quantized: dict[Any, tuple[Tensor, Parameters]] = {}
-        self._observed: Any = None
+        self._observed: Observed | None = None
 
     def decide(self, node: Node) -> tuple[Layer | None, str]:
         """What becomes of one product, and why it is not what the recipe says, if it is not."""
@@ -145,22 +148,16 @@ class _Planner:
             return None
         return activation_parameters(*found, SYMMETRIC if symmetric else INT8_ACTIVATION)
 
-    def _statistics(self) -> Any:
+    def _statistics(self) -> Observed:
         """What was observed, gathered when it is first asked for."""
         if self._observed is None:
-            from graphopt.backends.tensorrt.observing import Observed
-
-            self._observed = Observed(self._gathered())
+            self._observed = Observed(self._gathered(), KEEPING)
         return self._observed
 
-    def _gathered(self) -> Any:
+    def _gathered(self) -> Statistics:
         options = self.options
         if options.statistics is not None:
-            from graphopt.passes.quantize.statistics import Statistics
-            from graphopt.passes.quantize.statistics_file import load_statistics
-
-            given = options.statistics
-            return given if isinstance(given, Statistics) else load_statistics(given)
+            return given_statistics(options.statistics)
         if options.data is None:
             raise UsageError(
                 "int8 activations need ranges: give samples (data, --data) or statistics (--calibration), or ask for "
