@@ -71,6 +71,8 @@ _CATALOG: dict[str, str] = {
     "add-default-attributes": "graphopt.passes.rename.add_default_attributes:AddDefaultAttributes",
     "set-device": "graphopt.passes.rename.set_device:SetDevice",
     "remove-control-dependencies": "graphopt.passes.rename.remove_control_dependencies:RemoveControlDependencies",
+    "equalize-channels": "graphopt.passes.quantize.equalize_channels:EqualizeChannels",
+    "correct-biases": "graphopt.passes.quantize.correct_biases:CorrectBiases",
     "obfuscate-names": "graphopt.passes.rename.obfuscate_names:ObfuscateNames",
 }
 _REGISTERED: dict[str, type[Pass]] = {}

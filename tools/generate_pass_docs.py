@@ -30,6 +30,7 @@ WINGS = {
     "control": "Control flow",
     "shapes": "Shapes",
     "rename": "Names, devices and attributes",
+    "quantize": "Before quantizing",
 }
 EXACTNESS = {
     "exact": "Exact: what comes out is the same bit for bit, NaN and Inf included.",
@@ -37,6 +38,8 @@ EXACTNESS = {
     "approximate": "Approximate: results differ by a bound that the description states.",
 }
 EXAMPLES = (  # a use with options, for passes that have some
+    'correct-biases{statistics="seen.json"}',
+    'equalize-channels{statistics="seen.json",strength=1.0}',
     "fold-constants{max-bytes=65536}",
     'freeze-variables{names=["dense/*"]}',
     "inline-functions{levels=1}",
@@ -54,6 +57,7 @@ EXAMPLES = (  # a use with options, for passes that have some
 )
 TYPES = {
     "bool": "true or false",
+    "float": "number",
     "int": "whole number",
     "int | None": "whole number or none",
     "str": "text",

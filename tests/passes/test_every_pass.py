@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -19,12 +21,14 @@ from graphopt.testing import (
 )
 
 FEWER = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+STATISTICS = pathlib.Path(__file__).parent / "quantize" / "no_tensors.json"
 # What passes that do nothing by themselves need to be told; these stand for their defaults.
 TOLD = {
     "rename-operator": "rename-operator{old=Relu,new=Relu}",
     "rename-attribute": "rename-attribute{old=T,new=T}",
     "remove-attribute": "remove-attribute{attribute=_nothing}",
     "rename-node": "rename-node{old=nothing,new=something}",
+    **{name: f'{name}{{statistics="{STATISTICS}"}}' for name in ("equalize-channels", "correct-biases")},
 }
 EXTRA = (
     "remove-nodes{dropout,assertions}", "sort{canonical}", "fold-constants{grow}", "fold-constants{shapes=false}",
