@@ -70,6 +70,8 @@ def quantize(
     if effort not in EFFORTS:
         raise UsageError(f"there is no effort '{printable(effort)}'; there are {', '.join(EFFORTS)}")
     model, notes = tflite_model(source, inputs, outputs)
+    if profile != PROFILES[0]:
+        _refuse_missing(make_plan(model, chosen, supports, delegate), supports, profile)
     if data is None or calibration is not None or not chosen.needs_statistics:
         result = Quantized(model, Plan(), _statistics(calibration), notes)
         result.plan = quantize_model(model, chosen, result.statistics, supports, delegate=delegate)
@@ -81,7 +83,7 @@ def quantize(
         result.plan = quantize_model(
             found.model, chosen, found.ranges, supports, delegate=delegate, rounding=found.rounding
         )
-    if profile == INTEGER:
+    if profile == INTEGER:  # of a tensor no range may be known
         refuse_floats(result.plan, "the profile 'integer'")
     result.notes += result.plan.notes
     tell_modes(result.model, result.plan)
@@ -149,6 +151,23 @@ def tflite_model(source: Any, inputs: Names, outputs: Names) -> tuple[Model, lis
 
     lowered = find_backend("tflite").lower(model)
     return lowered.model, lowered.notes
+
+
+def _refuse_missing(plan: Plan, supports: Supports, profile: str) -> None:
+    """Raise `UnloweredError` naming what no kernel of the profile computes, before any work is done."""
+    if profile == INTEGER:
+        refuse_floats(plan, "the profile 'integer'")
+        return
+    from graphopt.backends.base import Finding, UnloweredError
+
+    findings = []
+    for node, decision in plan.decisions.items():
+        types = tuple(value and value.type for value in node.inputs), tuple(value.type for value in node.outputs)
+        reason = None if decision.activation is not None else supports(node.op_type, *types, node.attrs)
+        if reason is not None:
+            findings.append(Finding(node.name, node.op, node.source_names, reason, "choose another profile"))
+    if findings:
+        raise UnloweredError(f"the profile '{profile}'", findings)
 
 
 def refuse_floats(plan: Plan, target: str) -> None:

@@ -24,6 +24,7 @@ Supports = Callable[[str, Types, Types, Mapping[str, Any]], str | None]
 """What a target's kernel (`CONV_2D`) says of types: None if it takes them, the reason otherwise."""
 PASSIVE = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "tfl.QUANTIZE", "tfl.DEQUANTIZE"})
 _SOME = Quantization((1.0,), (0,))  # kernels ask whether there is one
+_SOME_CHANNELS = Quantization((1.0, 1.0), (0, 0), 0)
 TABLES = frozenset({"tfl.GATHER"})  # operators that only look things up in their weights
 SYMMETRIC_INT8 = Scheme(INT8, symmetric=True, narrow=False)
 
@@ -125,10 +126,36 @@ def decide(node: Node, recipe: OperatorRecipe, supports: Supports, delegate: Del
     if recipe.mode == "float":
         return Decision("float", "the recipe keeps it float", recipe)
     if recipe.mode == "float16":
-        return _half(node, recipe)
-    if recipe.is_static:
-        return _static(node, recipe, supports)
-    return _stored(node, recipe, delegate)
+        found = _half(node, recipe)
+    elif recipe.is_static:
+        found = _static(node, recipe, supports)
+    else:
+        found = _stored(node, recipe, delegate)
+    reason = None if found.activation is not None else _refusal(node, found, supports)
+    return found if reason is None else Decision("float", reason, recipe)
+
+
+def _refusal(node: Node, decision: Decision, supports: Supports) -> str | None:
+    """Why no kernel of the target takes weights that are stored so."""
+    stored: dict[int, TensorType] = {}
+    for index, spec in decision.weights.items():
+        shape, axis = node.input(index).shape, None if spec.axis == PER_TENSOR else spec.axis
+        stored[index] = TensorType(
+            spec.scheme.dtype, shape, _SOME if axis is None else _SOME_CHANNELS._replace(axis=axis)
+        )
+    if decision.mode == "float16":
+        stored[0] = TensorType(FLOAT16, node.outputs[0].shape)
+    if decision.mode == "dynamic" or (node.op in TABLES and decision.weights):
+        inputs = tuple(stored.get(index, value and value.type) for index, value in enumerate(node.inputs))
+        outputs = tuple(value.type for value in node.outputs)
+        if node.op in TABLES:
+            outputs = (TensorType(stored[0].dtype, outputs[0].shape, _SOME),)
+        return supports(node.op_type, inputs, outputs, node.attrs)
+    for type in stored.values():
+        reason = supports("DEQUANTIZE", (type,), (TensorType(FLOAT32, type.shape),), {})
+        if reason is not None:
+            return reason
+    return None
 
 
 def _half(node: Node, recipe: OperatorRecipe) -> Decision:

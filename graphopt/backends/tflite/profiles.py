@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphopt.ir.ops.tflite_kernels import supports
-from graphopt.ir.types import INT8, INT16, INT32, UINT8
+from graphopt.ir.types import INT8, INT16, INT32, UINT8, TensorType
 from graphopt.passes.quantize.plan import Supports, Types
 
 
@@ -47,6 +47,10 @@ INTEGER = _names(
     TRANSPOSE TRANSPOSE_CONV UNPACK
     """
 )
+# Operators whose kernels elsewhere take integer weights beside float activations.
+HYBRID = _names(
+    "BATCH_MATMUL CONV_2D DEPTHWISE_CONV_2D EMBEDDING_LOOKUP FULLY_CONNECTED SVDF UNIDIRECTIONAL_SEQUENCE_LSTM"
+)
 _INTEGERS = frozenset((INT8, UINT8, INT16, INT32))
 
 
@@ -55,11 +59,32 @@ def _litert(op: str, inputs: Types, outputs: Types, attrs: Mapping[str, Any]) ->
 
 
 def _micro(op: str, inputs: Types, outputs: Types, attrs: Mapping[str, Any]) -> str | None:
-    if op not in MICRO:
+    if op not in MICRO and op != "CUSTOM":
         return f"LiteRT for Microcontrollers has no {op}"
+    if op == "DEQUANTIZE" and inputs[0] is not None and not _is_dequantized(inputs[0]):
+        kind = f"{inputs[0].dtype.name}{' by channel' * _has_axis(inputs[0])}"
+        return f"LiteRT for Microcontrollers makes no floats of {kind}"
+    if op in HYBRID and any(map(_is_float, inputs)) and any(map(_is_integer, inputs)):
+        return f"LiteRT for Microcontrollers has no {op} of integer weights beside floats"
     if op in MICRO_FLOAT and any(type is not None and type.dtype in (INT8, INT16) for type in outputs):
         return f"LiteRT for Microcontrollers computes {op} with floats only"
     return supports(op, inputs, outputs, attrs)
+
+
+def _is_dequantized(type: TensorType) -> bool:
+    return type.dtype in (INT8, UINT8, INT16) and not _has_axis(type)
+
+
+def _has_axis(type: TensorType) -> bool:
+    return type.quantization is not None and type.quantization.axis is not None
+
+
+def _is_float(type: TensorType | None) -> bool:
+    return type is not None and type.dtype.is_float
+
+
+def _is_integer(type: TensorType | None) -> bool:
+    return type is not None and type.dtype.bits <= 8 and type.quantization is not None
 
 
 def _integer(op: str, inputs: Types, outputs: Types, attrs: Mapping[str, Any]) -> str | None:
