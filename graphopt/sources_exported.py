@@ -10,8 +10,6 @@ from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 from graphopt.sources_tensorflow import MISSING
 
-NO_JAX = "this needs JAX and TensorFlow: pip install 'graphopt[xla,tensorflow]'"
-
 
 def read_functions(functions: Mapping[str, Any], owner: Any = None) -> Model:
     """A model with a signature for each ConcreteFunction. `owner`, a `tf.Module` say, holds what they capture.
@@ -62,24 +60,23 @@ def read_keras(model: Any) -> Model:
 
 
 def read_jax(function: Any, inputs: Sequence[tuple[str, Any]]) -> Model:
-    """The model of a function of JAX, for inputs of the names, shapes and types of `inputs`.
+    """The model of a function of JAX, for inputs of the names, shapes and types of `inputs`, in order.
 
-    Raises `UsageError` without JAX or TensorFlow, and for a JAX that writes StableHLO alone.
+    They are arrays, or whatever has a shape and an element type: `jax.ShapeDtypeStruct` may have symbolic sizes.
+    Outputs are `output_0` and so on. Raises `UsageError` without JAX, and for a function that does not take these
+    inputs, and `UnsupportedError` for one that computes what TensorFlow has no operators for.
     """
-    try:
-        import tensorflow as tf
-        from jax.experimental import jax2tf
-    except ImportError as error:
-        raise UsageError(NO_JAX) from error
-    try:
-        converted = jax2tf.convert(function, with_gradient=False, native_serialization=False, enable_xla=False)
-    except TypeError as error:
-        raise UsageError(
-            "this JAX hands functions over as StableHLO alone, which graphopt does not read: use one whose "
-            f"jax2tf.convert takes native_serialization=False ({printable(str(error), 200)})"
-        ) from error
-    specs = [tf.TensorSpec(tf.shape(value).numpy(), tf.as_dtype(value.dtype), name) for name, value in inputs]
-    traced = tf.function(lambda *arguments: converted(*arguments), autograph=False).get_concrete_function(*specs)
-    from graphopt.sources import read
+    from graphopt.backends.xla.bindings import import_jax
+    from graphopt.importers.stablehlo.exports import graph_of
 
-    return read(traced).model
+    jax = import_jax()
+    structs = [jax.ShapeDtypeStruct(value.shape, value.dtype) for _, value in inputs]
+    try:
+        exported = jax.export.export(jax.jit(function, keep_unused=True), platforms=["cpu"])(*structs)
+    except Exception as error:  # whatever the function itself raises
+        reason = printable(" ".join(str(error).split()), 300)
+        raise UsageError(f"JAX does not export the function for these inputs: {reason}") from error
+    model = graph_of(exported, "function of JAX", [name for name, _ in inputs], trusted=True)
+    for signature in model.signatures.values():
+        signature.outputs = {f"output_{place}": held for place, held in enumerate(signature.outputs.values())}
+    return model

@@ -56,6 +56,10 @@ class ShapeValues:
             self._visit(value.node)
         return self._operand(value)
 
+    def assume(self, value: Value, array: Array) -> None:
+        """Take it that `value`, the first output of an argument's node, is `array`, until `forget`."""
+        self._known[value.node] = [array]
+
     def forget(self) -> None:
         """Drop all answers: types have changed."""
         self._known.clear()

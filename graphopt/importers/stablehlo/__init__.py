@@ -1,1 +1,1 @@
-"""StableHLO as a source: modules, `jax.export` blobs and XlaCallModule nodes become graphs of TensorFlow's operators."""
+"""StableHLO as a source: modules, blobs of `jax.export` and XlaCallModule nodes become graphs in the `tf` dialect."""

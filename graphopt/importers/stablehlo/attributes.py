@@ -55,14 +55,16 @@ def _shape(kind: Any) -> list[int]:
 
 
 def location_name(location: Any) -> str:
-    """The name that a location carries, as JAX's do: `jit(f)/dense/dot_general`; empty where it is a place in a file."""
+    """The name that a location carries, as JAX's do: `jit(f)/dense/dot_general`; empty for a place in a file."""
     found = _NAME.match(str(location)[: 4 * NAME_LIMIT])
     return "" if found is None else found.group(1)[:NAME_LIMIT]
 
 
 def plain_name(location: str) -> str:
     """A location's name as that of a node: without the function that was compiled, in letters that names may have."""
-    parts = [part for part in location.split("/") if not re.match(r"(jit|pjit)\(.*\)\Z", part)] or location.split("/")[-1:]
+    parts = [part for part in location.split("/") if not re.match(r"(jit|pjit)\(.*\)\Z", part)] or location.split("/")[
+        -1:
+    ]
     name = re.sub(r"[^A-Za-z0-9_./-]+", "_", "/".join(parts)).strip("_/")
     return name if name[:1].isalnum() or name[:1] == "." else ""
 
@@ -91,7 +93,7 @@ def constant_of(operation: Any) -> Tensor:
 
 
 def _from_text(text: str, dtype: DType) -> np.ndarray[Any, Any]:
-    """Elements as MLIR prints them: in decimals where there are few, as the hexadecimal digits of all bytes otherwise."""
+    """Elements as MLIR prints them: in decimals where there are few, as hexadecimal digits of all bytes otherwise."""
     assert dtype.numpy is not None
     found = _ELEMENTS.search(text)
     if found is None:

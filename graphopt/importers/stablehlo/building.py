@@ -246,4 +246,3 @@ class Builder:
             found = self._twins[key] = self.value(kind, source, self.integers(list(axes)), keep_dims=keeps)
             self.reductions[found] = Reduction(kind, source, tuple(axes), keeps)
         return found
-

@@ -36,7 +36,9 @@ class Operation:
 
     __slots__ = ("_attributes", "build", "mlir", "name", "operands", "scope", "translator")
 
-    def __init__(self, name: str, mlir: Any, given: Any, operands: Sequence[Operand], scope: Scope, translator: Translator):
+    def __init__(
+        self, name: str, mlir: Any, given: Any, operands: Sequence[Operand], scope: Scope, translator: Translator
+    ):
         self.name, self.mlir, self._attributes = name, mlir, given
         self.operands, self.scope, self.translator = tuple(operands), scope, translator
         self.build: Builder = scope.build
@@ -71,7 +73,7 @@ class Operation:
         """The elements of an operand that must be constant. Refuses, calling it `what`, where they are not."""
         operand = self.operands[index]
         number = operand.number
-        array = operand.array if number is None else np.full([int(dim or 0) for dim in operand.dims], number)
+        array = operand.array if number is None else np.full(self.static(operand), number)
         if array is None:
             self.refuse(f"{what} is computed at run time")
         return array

@@ -11,6 +11,7 @@ from graphopt.importers.stablehlo.operand import Operand
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import ARGUMENT, Function
 from graphopt.ir.types import TensorType
+from graphopt.ir.value import Value
 
 
 class Captures:
@@ -35,7 +36,9 @@ class Scope:
     Within a function's body `captures` are what it takes from outside, after its `declared` arguments.
     """
 
-    def __init__(self, build: Builder, parent: Scope | None = None, captures: Captures | None = None, declared: int = 0):
+    def __init__(
+        self, build: Builder, parent: Scope | None = None, captures: Captures | None = None, declared: int = 0
+    ):
         self.build, self.parent, self.captures, self.declared = build, parent, captures, declared
         self.values: dict[Any, Operand] = {}
         self.depth: int = 0 if parent is None else parent.depth + 1
@@ -63,12 +66,23 @@ class Scope:
             inside = self._captured[place] = Operand(
                 self.argument(self.declared + place, outside.value.type, f"captured_{place}"), outside.dims
             )
+            self._remember(outside.value, inside.value)
         if not inside.is_full and outside.size_source is not None:
-            place = self.captures.place((key, "sizes"), Operand(outside.size_source, outside.size_source.shape.dims or ()))
+            place = self.captures.place(
+                (key, "sizes"), Operand(outside.size_source, outside.size_source.shape.dims or ())
+            )
             inside.size_source = self.argument(self.declared + place, outside.size_source.type, f"captured_{place}")
             self._captured[place] = Operand(inside.size_source, ())
+            self._remember(outside.size_source, inside.size_source)
         inside.iota_axis = outside.iota_axis
         return inside
+
+    def _remember(self, outside: Value, inside: Value) -> None:
+        """What is known of sizes outside is known of the argument that they come in by."""
+        assert self.parent is not None
+        known = self.parent.build.partial.partial(outside)
+        if known is not None:
+            self.build.partial.assume(inside, known)
 
     def argument(self, place: int, kind: TensorType, name: str) -> Any:
         """The argument at a position of the function that is built."""
@@ -85,8 +99,12 @@ class Scope:
         for place, outside in enumerate(self.captures.operands):
             if place not in self._captured:
                 kind = outside.value.type
-                self._captured[place] = Operand(self.argument(self.declared + place, kind, f"captured_{place}"), outside.dims)
-        arguments = sorted((node for node in function if node.op == ARGUMENT), key=lambda node: int(node.attrs["index"]))
+                self._captured[place] = Operand(
+                    self.argument(self.declared + place, kind, f"captured_{place}"), outside.dims
+                )
+        arguments = sorted(
+            (node for node in function if node.op == ARGUMENT), key=lambda node: int(node.attrs["index"])
+        )
         function.inputs = [node.output for node in arguments]
         function.input_names = [node.name for node in arguments]
 

@@ -146,7 +146,9 @@ def _checked(operand: Operand, kind: Any) -> Operand:
     for mine, declared in zip(operand.dims, dims, strict=True):
         if isinstance(mine, int) and isinstance(declared, int) and mine != declared:
             raise CannotLowerError(f"it yields {kind}, where a size of {mine} was made")
-    operand.dims = tuple(mine if declared is None else declared for mine, declared in zip(operand.dims, dims, strict=True))
+    operand.dims = tuple(
+        mine if declared is None else declared for mine, declared in zip(operand.dims, dims, strict=True)
+    )
     return operand
 
 

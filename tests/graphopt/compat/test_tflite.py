@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import sys
-import types
 from typing import Any
 
 import numpy as np

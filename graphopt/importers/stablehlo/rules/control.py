@@ -12,6 +12,7 @@ from graphopt.importers.stablehlo.scope import Captures, Scope
 from graphopt.importers.stablehlo.table import RULES
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
+from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Function
 from graphopt.ir.types import BOOL, Shape, TensorType
 from graphopt.ir.value import Value
@@ -29,10 +30,10 @@ def loop(op: Operation) -> list[Operand]:
     cond, body = (_Body(op, captures, len(op.operands), kind) for kind in ("cond", "body"))
     starts = [op.build.full(operand) for operand in op.operands]
     (test,) = cond.run(op.mlir.regions[0], starts)
-    results = body.run(op.mlir.regions[1], starts)
+    results = body.run(op.mlir.regions[1], starts, _unchanged(op.mlir.regions[1]))
     for function in (cond, body):
         function.scope.close()
-    carried = [body.build.full(result) for result in results]
+    carried = [body.arguments.get(place) or body.build.full(result) for place, result in enumerate(results)]
     for value, start in zip(carried, starts, strict=True):
         if value.dtype is not start.dtype:
             op.refuse("a value changes its type from turn to turn")
@@ -80,6 +81,15 @@ def conditional(op: Operation) -> list[Operand]:
     return [build.operand(value, op.dims(place)) for place, value in enumerate(node.outputs)]
 
 
+def _unchanged(region: Any) -> list[int]:
+    """Positions of arguments that a loop's body hands on as they are."""
+    block = next(iter(region.blocks))
+    returned = list(list(block.operations)[-1].operation.operands)
+    return [
+        place for place, argument in enumerate(block.arguments) if place < len(returned) and returned[place] == argument
+    ]
+
+
 def _joined(values: Sequence[Value]) -> Any:
     """The type of a conditional's result: what the branches agree on."""
     from graphopt.ir.joins import join_types
@@ -109,13 +119,20 @@ class _Body:
         self.build = Builder(self.function)
         self.build.name, self.build.origins = op.build.name, op.build.origins
         self.scope = Scope(self.build, op.scope, captures, declared)
+        self.arguments: dict[int, Value] = {}  # in whose place a constant is read
 
-    def run(self, region: Any, starts: Sequence[Value]) -> list[Operand]:
-        """Translate a region whose arguments are like `starts`; returns its results."""
-        arguments = [
-            self.build.operand(self.scope.argument(place, start.type, f"argument_{place}"))
-            for place, start in enumerate(starts)
-        ]
+    def run(self, region: Any, starts: Sequence[Value], unchanged: Sequence[int] = ()) -> list[Operand]:
+        """Translate a region whose arguments are like `starts`; returns its results.
+
+        Of those that are `unchanged` all the time, the constants are constants within.
+        """
+        arguments = []
+        for place, start in enumerate(starts):
+            value = self.scope.argument(place, start.type, f"argument_{place}")
+            held = known_tensor(start) if place in unchanged else None
+            if held is not None:
+                self.arguments[place] = value
+            arguments.append(self.build.operand(value if held is None else self.build.constant(held)))
         return self.op.translator.block(next(iter(region.blocks)), arguments, self.scope)
 
     def finish(self, outputs: Sequence[Value]) -> None:
@@ -154,7 +171,10 @@ def custom_call(op: Operation) -> list[Operand]:
         return list(op.operands)
     name = f"chlo.{target.removeprefix('mhlo.')}" if target.startswith("mhlo.") else f"custom_call.{target}"
     if name not in op.translator.rules:
-        op.refuse(f"nothing is known of the custom call '{printable(target)}'", "export the function for other platforms, or without it")
+        op.refuse(
+            f"nothing is known of the custom call '{printable(target)}'",
+            "export the function for other platforms, or without it",
+        )
     given = op.attribute("mhlo.attributes") if op.has("mhlo.attributes") else {}
     return op.translator.apply(name, op.mlir, given, op.operands, op.scope)
 

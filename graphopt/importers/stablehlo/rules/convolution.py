@@ -55,8 +55,10 @@ def convolution(op: Operation) -> Operand:
     build = op.build
     x_order = [numbers.input_batch_dimension, *spatial, numbers.input_feature_dimension]
     kernel_order = [
-        *numbers.kernel_spatial_dimensions, numbers.kernel_input_feature_dimension, numbers.kernel_output_feature_dimension,
-    ]  # fmt: skip
+        *numbers.kernel_spatial_dimensions,
+        numbers.kernel_input_feature_dimension,
+        numbers.kernel_output_feature_dimension,
+    ]
     x, kernel = (build.cast(op.full(place), op.dtype()) for place in (0, 1))
     kernel = build.transposed(kernel, kernel_order)
     reversal = op.ints("window_reversal")
@@ -166,9 +168,7 @@ def _transposed(op: Operation, setting: Setting, static: tuple[int, ...]) -> Val
     made = _backprop(op, setting, kernel, extents, b"SAME" if is_same else b"VALID")
     if is_same:
         return made
-    moved = [
-        (low - (span - 1), high - (span - 1)) for span, (low, high) in zip(sizes, setting.padding, strict=True)
-    ]
+    moved = [(low - (span - 1), high - (span - 1)) for span, (low, high) in zip(sizes, setting.padding, strict=True)]
     return padded(op, made, [(0, 0), *moved, (0, 0)])
 
 

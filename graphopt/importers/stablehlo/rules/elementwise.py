@@ -96,8 +96,22 @@ def divide(op: Operation) -> Operand:
     left, right = op.input(0), op.input(1)
     if left.dtype.is_integer:
         return op.elementwise("TruncateDiv", left, right)
-    found = _mean(op, left, right)
+    found = _mean(op, left, right) or _sigmoid(op, left, right)
     return op.elementwise("RealDiv", left, right) if found is None else found
+
+
+def _sigmoid(op: Operation, left: Operand, right: Operand) -> Operand | None:
+    """One over one and an exponential, as JAX writes the logistic function out."""
+    total = right.value.node
+    if left.number is None or float(left.number.real) != 1.0 or total.op != "tf.AddV2" or not left.dtype.is_float:
+        return None
+    for one, other in ((0, 1), (1, 0)):
+        known, power = known_array(total.input(one), LARGEST), total.input(other).node
+        if known is None or known.size != 1 or known.reshape(-1)[0] != 1 or power.op != "tf.Exp":
+            continue
+        if power.input(0).node.op == "tf.Neg":
+            return op.like(op.build.value("Sigmoid", power.input(0).node.input(0)), right, left)
+    return None
 
 
 def _mean(op: Operation, left: Operand, right: Operand) -> Operand | None:
@@ -179,9 +193,8 @@ def select(op: Operation) -> Operand:
 def clamp(op: Operation) -> Operand:
     """No less than one bound and no more than another."""
     low, x, high = op.operands
-    if x.dtype.is_float and low.number is not None and high.number is not None:
-        if (float(low.number), float(high.number)) == (0.0, 6.0):
-            return op.elementwise("Relu6", x)
+    if x.dtype.is_float and (low.number, high.number) == (0, 6):
+        return op.elementwise("Relu6", x)
     low, high = (Operand(bound.value, x.dims, x.size_source) for bound in (low, high))
     return op.elementwise("Minimum", op.elementwise("Maximum", x, low), high)
 

@@ -103,7 +103,13 @@ def _gathered(
 
 
 def _arranged(
-    op: Operation, made: Value, layout: Sequence[int | None], gone: Sequence[int], offsets: Sequence[int], batch: int, rank: int
+    op: Operation,
+    made: Value,
+    layout: Sequence[int | None],
+    gone: Sequence[int],
+    offsets: Sequence[int],
+    batch: int,
+    rank: int,
 ) -> Value:
     """Axes to where the result has them: `layout` says of each its axis of the operand, None for the batch's."""
     build = op.build

@@ -23,7 +23,9 @@ class Places(NamedTuple):
     axes: tuple[int, ...]
 
 
-def places_of(op: Operation, index: int, vector_axis: int, axes: Sequence[int], batching: Sequence[tuple[int, int]]) -> Places:
+def places_of(
+    op: Operation, index: int, vector_axis: int, axes: Sequence[int], batching: Sequence[tuple[int, int]]
+) -> Places:
     """The operand `index` as places: vectors last, and beside them the batch's own for axes that run along with it.
 
     `batching` has pairs, an axis of the operand and the axis of the indices that it runs along with.
@@ -49,7 +51,9 @@ def _along(op: Operation, batch: Sequence[Dim], axis: int, operand: Operand) -> 
     numbers = tuple(dim for dim in batch if isinstance(dim, int))
     if len(numbers) != len(batch):
         op.refuse("it runs along an axis whose size is not known", "export the function for sizes that are numbers")
-    line = np.arange(numbers[axis], dtype=np.int32).reshape([-1 if place == axis else 1 for place in range(len(batch) + 1)])
+    line = np.arange(numbers[axis], dtype=np.int32).reshape(
+        [-1 if place == axis else 1 for place in range(len(batch) + 1)]
+    )
     return build.constant(np.ascontiguousarray(np.broadcast_to(line, (*numbers, 1))))
 
 
@@ -69,7 +73,10 @@ def limits_of(op: Operation, places: Places, operand: Operand, sizes: Sequence[i
     limits = [operand.dims[axis] for axis in places.axes]
     if all(isinstance(dim, int) for dim in limits):
         return build.integers([dim - size for dim, size in zip(limits, sizes, strict=True) if isinstance(dim, int)])
-    scalars = [build.value("Sub", build.size(operand, axis), build.integers(size)) for axis, size in zip(places.axes, sizes, strict=True)]
+    scalars = [
+        build.value("Sub", build.size(operand, axis), build.integers(size))
+        for axis, size in zip(places.axes, sizes, strict=True)
+    ]
     return build.stacked(scalars)
 
 

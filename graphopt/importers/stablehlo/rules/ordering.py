@@ -32,7 +32,7 @@ def sort(op: Operation) -> list[Operand]:
     """
     axis, build = op.integer("dimension"), op.build
     key = op.input(0)
-    if key.dtype.kind == "complex" or key.dtype.kind == "uint" and key.dtype.bits > 16:
+    if key.dtype.kind == "complex" or (key.dtype.kind == "uint" and key.dtype.bits > 16):
         op.refuse(f"it sorts {key.dtype.name}")
     is_ascending = _direction(op)
     size = key.dims[axis]

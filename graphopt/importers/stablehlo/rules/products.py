@@ -32,10 +32,14 @@ def product(op: Operation, batch: tuple[list[int], list[int]], contracted: tuple
     dtype = op.dtype()
     left, right = (op.build.cast(op.full(place), dtype) for place in (0, 1))
     made = _matmul(op, left, right, batch, contracted)
-    return op.made(_einsum(op, left, right, batch, contracted) if made is None else made, _result_dims(op, batch, contracted))
+    return op.made(
+        _einsum(op, left, right, batch, contracted) if made is None else made, _result_dims(op, batch, contracted)
+    )
 
 
-def _result_dims(op: Operation, batch: tuple[list[int], list[int]], contracted: tuple[list[int], list[int]]) -> list[Dim]:
+def _result_dims(
+    op: Operation, batch: tuple[list[int], list[int]], contracted: tuple[list[int], list[int]]
+) -> list[Dim]:
     left, right = op.operands[0].dims, op.operands[1].dims
     free = (
         [axis for axis in range(len(dims)) if axis not in batch[side] and axis not in contracted[side]]
@@ -48,7 +52,11 @@ def _result_dims(op: Operation, batch: tuple[list[int], list[int]], contracted: 
 
 
 def _matmul(
-    op: Operation, left: Value, right: Value, batch: tuple[list[int], list[int]], contracted: tuple[list[int], list[int]]
+    op: Operation,
+    left: Value,
+    right: Value,
+    batch: tuple[list[int], list[int]],
+    contracted: tuple[list[int], list[int]],
 ) -> Value | None:
     ranks = left.shape.rank or 0, right.shape.rank or 0
     if len(contracted[0]) != 1 or left.dtype.kind == "bool":
@@ -67,7 +75,11 @@ def _matmul(
 
 
 def _einsum(
-    op: Operation, left: Value, right: Value, batch: tuple[list[int], list[int]], contracted: tuple[list[int], list[int]]
+    op: Operation,
+    left: Value,
+    right: Value,
+    batch: tuple[list[int], list[int]],
+    contracted: tuple[list[int], list[int]],
 ) -> Value:
     ranks = left.shape.rank or 0, right.shape.rank or 0
     if sum(ranks) > len(string.ascii_letters):
@@ -86,7 +98,9 @@ def _einsum(
     return op.build.value("Einsum", left, right, equation=equation.encode())
 
 
-def _paired(names: tuple[list[str], list[str]], axes: tuple[Sequence[int], Sequence[int]], letters: object) -> list[str]:
+def _paired(
+    names: tuple[list[str], list[str]], axes: tuple[Sequence[int], Sequence[int]], letters: object
+) -> list[str]:
     """Give axes that belong together one letter each; returns the letters."""
     found = []
     for one, other in zip(*axes, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def reduce(op: Operation) -> Operand | list[Operand]:
     return _reduced(op, table[kind], op.input(0), op.input(1), axes)
 
 
-def identity(kind: str, dtype: DType) -> np.generic:
+def identity(kind: str, dtype: DType) -> Any:
     """What changes nothing when it is combined with an element."""
     if kind in ("Sum", "Any"):
         return np.zeros((), dtype.numpy)[()]
@@ -63,14 +64,7 @@ def _extreme_place(op: Operation, axes: Sequence[int]) -> list[Operand]:
     x, places = op.input(0), op.input(1)
     if len(axes) != 1 or places.iota_axis != axes[0] or not places.dtype.is_integer:
         op.refuse("it reduces several tensors by a function of its own")
-    samples = [np.array(column) for column in zip(*itertools.product((-2, 0, 1, 3), (0, 1, 2), (-2, 0, 1, 3), (4, 5, 6)), strict=True)]
-    left, left_place, right, right_place = samples
-    value, place = tried(op, op.mlir.regions[0], samples)
-    for kind, is_left in (("Max", left >= right), ("Min", left <= right)):
-        if (value == np.where(is_left, left, right)).all() and (place == np.where(is_left, left_place, right_place)).all():
-            break
-    else:
-        op.refuse("it reduces several tensors by a function of its own")
+    kind = _extreme(op)
     build, source = op.build, op.full(0)
     if x.dtype is BOOL:
         source = build.cast(source, INT32)
@@ -81,6 +75,21 @@ def _extreme_place(op: Operation, axes: Sequence[int]) -> list[Operand]:
         op.made(build.cast(best, x.dtype), dims),
         op.made(build.cast(found, places.dtype), dims),
     ]
+
+
+def _extreme(op: Operation) -> str:
+    """`Max` or `Min`, found by trying the function. Refuses one that does anything else."""
+    samples = [
+        np.array(column)
+        for column in zip(*itertools.product((-2, 0, 1, 3), (0, 1, 2), (-2, 0, 1, 3), (4, 5, 6)), strict=True)
+    ]
+    left, left_place, right, right_place = samples
+    value, place = tried(op, op.mlir.regions[0], samples)
+    for kind, is_left in (("Max", left >= right), ("Min", left <= right)):
+        same_value = (value == np.where(is_left, left, right)).all()
+        if same_value and (place == np.where(is_left, left_place, right_place)).all():
+            return kind
+    op.refuse("it reduces several tensors by a function of its own")
 
 
 def _index_type(dtype: DType) -> DType:

@@ -35,15 +35,19 @@ def scatter(op: Operation) -> Operand:
     operand, updates = op.input(0), op.input(2)
     batching = list(zip(numbers.input_batching_dims, numbers.scatter_indices_batching_dims, strict=True))
     places = places_of(op, 1, numbers.index_vector_dim, numbers.scattered_dims_to_operand_dims, batching)
-    window = [axis for axis in range(operand.rank) if axis not in (*numbers.inserted_window_dims, *numbers.input_batching_dims)]
+    window = [
+        axis
+        for axis in range(operand.rank)
+        if axis not in (*numbers.inserted_window_dims, *numbers.input_batching_dims)
+    ]
     extents: list[Dim] = [1] * operand.rank
     for axis, place in zip(window, numbers.update_window_dims, strict=True):
         extents[axis] = updates.dims[place]
     others = [axis for axis in range(operand.rank) if axis not in places.axes]
-    if any(extents[axis] != operand.dims[axis] for axis in others):
-        places = places._replace(axes=(*places.axes, *(a for a in others if extents[a] != operand.dims[a])),
-                                 value=_with_zeros(op, places, sum(extents[a] != operand.dims[a] for a in others)))  # fmt: skip
-        others = [axis for axis in others if axis not in places.axes]
+    partial = [axis for axis in others if extents[axis] != operand.dims[axis]]
+    if partial:  # they begin at zero
+        places = places._replace(axes=(*places.axes, *partial), value=_with_zeros(op, places, len(partial)))
+        others = [axis for axis in others if axis not in partial]
     boxes = [extent for extent in (extents[axis] for axis in places.axes) if isinstance(extent, int)]
     if len(boxes) != len(places.axes):
         op.refuse("the size of its boxes is not known")
@@ -58,7 +62,12 @@ def _with_zeros(op: Operation, places: Places, count: int) -> Value:
 
 
 def _rows(
-    op: Operation, updates: Operand, places: Places, window: Sequence[int], others: Sequence[int], window_places: Sequence[int]
+    op: Operation,
+    updates: Operand,
+    places: Places,
+    window: Sequence[int],
+    others: Sequence[int],
+    window_places: Sequence[int],
 ) -> Value:
     """Updates as [*batch, *boxes, *others]."""
     build = op.build

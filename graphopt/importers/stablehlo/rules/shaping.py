@@ -62,7 +62,7 @@ def broadcast_in_dim(op: Operation) -> Operand:
     kept = _kept_axes(op, x, places, dims)
     if kept is not None:
         return Operand(kept, dims, sizes)
-    held, value = x.padded_dims, x.value
+    held, value = list(x.padded_dims), x.value
     if places != sorted(places):
         order = sorted(range(len(places)), key=places.__getitem__)
         value = op.build.transposed(op.build.reshaped(value, held), order)
@@ -124,7 +124,11 @@ def transpose(op: Operation) -> Operand:
 def reverse(op: Operation) -> Operand:
     """Axes from their end."""
     axes = op.ints("dimensions")
-    return op.made(op.build.value("ReverseV2", op.full(0), op.build.integers(axes)), op.input(0).dims) if axes else op.input(0)
+    return (
+        op.made(op.build.value("ReverseV2", op.full(0), op.build.integers(axes)), op.input(0).dims)
+        if axes
+        else op.input(0)
+    )
 
 
 @RULES.translate("stablehlo.concatenate")

@@ -24,13 +24,13 @@ def slice_(op: Operation) -> Operand:
     return op.made(strided(op, op.full(0), starts, limits, strides))
 
 
-def strided(op: Operation, x: Value, starts: Sequence[int], limits: Sequence[int | None], strides: Sequence[int]) -> Value:
+def strided(
+    op: Operation, x: Value, starts: Sequence[int], limits: Sequence[int | None], strides: Sequence[int]
+) -> Value:
     """A strided slice; a limit of None is the end of its axis."""
     dims = x.shape.dims or ()
     ends = [limit if limit != dim else None for limit, dim in zip(limits, dims, strict=True)]
-    if all(
-        start == 0 and end is None and step == 1 for start, end, step in zip(starts, ends, strides, strict=True)
-    ):
+    if all(start == 0 and end is None and step == 1 for start, end, step in zip(starts, ends, strides, strict=True)):
         return x
     mask = sum(1 << place for place, end in enumerate(ends) if end is None)
     return op.build.value(
@@ -62,7 +62,11 @@ def clamped(op: Operation, start: Value, size: int, operand: Operand, axis: int)
     start, dim = build.cast(start, INT32), operand.dims[axis]
     if dim == size:
         return build.integers(0)
-    most = build.integers(dim - size) if isinstance(dim, int) else build.value("Sub", build.size(operand, axis), build.integers(size))
+    most = (
+        build.integers(dim - size)
+        if isinstance(dim, int)
+        else build.value("Sub", build.size(operand, axis), build.integers(size))
+    )
     return build.value("Maximum", build.value("Minimum", start, most), build.integers(0))
 
 
@@ -99,7 +103,9 @@ def update_slice(op: Operation) -> Operand:
     return op.made(boxed(op, x, update, axes, starts, sizes), x.dims)
 
 
-def boxed(op: Operation, x: Operand, update: Operand, axes: list[int], starts: list[Value], sizes: Sequence[int]) -> Value:
+def boxed(
+    op: Operation, x: Operand, update: Operand, axes: list[int], starts: list[Value], sizes: Sequence[int]
+) -> Value:
     """`x` with the box replaced that begins at `starts` along `axes`."""
     build, others = op.build, [axis for axis in range(x.rank) if axis not in axes]
     order = [*axes, *others]

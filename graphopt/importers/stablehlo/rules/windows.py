@@ -56,7 +56,8 @@ def reduce_window(op: Operation) -> Operand:
     flat = op.ints("padding", [0] * (2 * x.rank))
     setting = Setting(
         kind, op.ints("window_dimensions"), op.ints("window_strides", ones),
-        list(zip(flat[::2], flat[1::2], strict=True)), op.ints("base_dilations", ones), op.ints("window_dilations", ones),
+        list(zip(flat[::2], flat[1::2], strict=True)),
+        op.ints("base_dilations", ones), op.ints("window_dilations", ones),
     )  # fmt: skip
     for form in (_counted, _running, _pooled):
         made = form(op, x, setting) if setting.is_plain else None
@@ -69,7 +70,7 @@ def _counted(op: Operation, x: Operand, setting: Setting) -> Operand | None:
     """Sums over windows of one constant: how many of its elements are there."""
     if x.number is None or Shape(x.dims).static is None or setting.kind != "Sum":
         return None
-    counts = _counts(x, setting) * x.number
+    counts = _counts(x, setting) * np.asarray(x.number)
     return op.made(op.build.constant(counts.astype(x.dtype.numpy)))
 
 
@@ -110,7 +111,8 @@ def _pooled(op: Operation, x: Operand, setting: Setting) -> Operand | None:
     spatial = [axis for axis in range(x.rank) if axis not in (batch, features)]
     order, build = [batch, *spatial, features], op.build
     value = build.transposed(op.full(0), order)
-    sizes, strides, padding = ([held[axis] for axis in spatial] for held in (setting.sizes, setting.strides, setting.padding))
+    sizes, strides = ([held[axis] for axis in spatial] for held in (setting.sizes, setting.strides))
+    padding = [setting.padding[axis] for axis in spatial]
     if not spatial:
         return None
     added = max(0, 4 - x.rank)
@@ -127,7 +129,12 @@ def _pooled(op: Operation, x: Operand, setting: Setting) -> Operand | None:
 
 
 def _pool(
-    op: Operation, value: Value, kind: str, sizes: Sequence[int], strides: Sequence[int], padding: Sequence[tuple[int, int]]
+    op: Operation,
+    value: Value,
+    kind: str,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
 ) -> Value:
     build = op.build
     suffix = "3D" if len(sizes) == 3 else ""
@@ -163,7 +170,9 @@ def average(op: Operation, total: Operand, count: Operand) -> Operand | None:
     counts = _counts(whole, setting)
     if name != b"SAME" or not np.array_equal(np.broadcast_to(counts, held.shape), held):
         return None
-    made = build.value("AvgPool", value, ksize=window.sizes, strides=window.strides, padding=b"SAME", data_format=b"NHWC")
+    made = build.value(
+        "AvgPool", value, ksize=window.sizes, strides=window.strides, padding=b"SAME", data_format=b"NHWC"
+    )
     return op.like(made, total, count)
 
 

@@ -48,17 +48,24 @@ def agrees(imported: Callable[..., Any]) -> Callable[..., Any]:
 
         model = imported(function, *(structs if structs is not None else arrays))
         verify(model)
-        feeds = {name: np.asarray(array) for name, array in zip(next(iter(model.signatures.values())).inputs, arrays)}
+        feeds = {
+            name: np.asarray(array)
+            for name, array in zip(next(iter(model.signatures.values())).inputs, arrays, strict=True)
+        }
         found = get_runtime("reference").run(model, feeds)
         with jax.enable_x64(is_wide(arrays)):
             wanted = [np.asarray(leaf) for leaf in jax.tree_util.tree_leaves(jax.jit(function)(*arrays))]
         assert len(found) == len(wanted)
         for (name, mine), right in zip(found.items(), wanted, strict=True):
-            assert mine.dtype == right.dtype and mine.shape == right.shape, name
+            assert (mine.dtype, mine.shape) == (right.dtype, right.shape), name
             exact = right.dtype.kind in "biu"
             wide = np.complex128 if right.dtype.kind == "c" else np.float64
             np.testing.assert_allclose(
-                mine.astype(wide), right.astype(wide), rtol=0 if exact else rtol, atol=0 if exact else atol, err_msg=name
+                mine.astype(wide),
+                right.astype(wide),
+                rtol=0 if exact else rtol,
+                atol=0 if exact else atol,
+                err_msg=name,
             )
         operators = [node.op_type for graph in model.graphs for node in graph]
         for name in [expected] if isinstance(expected, str) else expected:
