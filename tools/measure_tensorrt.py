@@ -95,19 +95,13 @@ def outputs_of(model: Any, samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 def compare(wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """The least signal to noise and the largest error over scale, over all outputs."""
-    decibels, worst = CAP, 0.0
-    for name, first in wanted[0].items():
-        if first.dtype.kind != "f" or not first.size:
-            continue
-        signal = np.concatenate([np.ravel(item[name]) for item in wanted]).astype(np.float64)
-        other = np.concatenate([np.ravel(item[name]) for item in found]).astype(np.float64)
-        if signal.shape != other.shape:
-            return -CAP, float("inf")
-        noise, power = float(((other - signal) ** 2).sum()), float((signal**2).sum())
-        if noise > 0:
-            decibels = min(decibels, 10 * float(np.log10(max(power, 1e-30) / noise)))
-        worst = max(worst, float(np.abs(other - signal).max() / (np.abs(signal).max() + 1e-30)))
-    return decibels, worst
+    from graphopt.accuracy import Tolerance, compare_samples
+
+    compared = [item for item in compare_samples(wanted, found, Tolerance()) if item.dtype.startswith("float")]
+    if any(item.problem or item.mismatches for item in compared):
+        return -CAP, float("inf")
+    decibels = min((item.snr_db for item in compared if item.snr_db is not None), default=CAP)
+    return decibels, max((item.relative_error for item in compared), default=0.0)
 
 
 def peer_model(path: pathlib.Path, samples: Sequence[Sample], target: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.onnx.backend import OnnxBackend
 from graphopt.backends.onnx.options import OnnxOptions
-from graphopt.backends.tensorrt.integers import quantize
+from graphopt.backends.tensorrt.choosing import quantize_best
 from graphopt.backends.tensorrt.linter import findings_of
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
@@ -50,16 +50,16 @@ class TensorRTBackend:
             return lowered, findings
         findings = findings_of(lowered.model, profiles)
         if not findings:
-            outcome = _choose_types(lowered.model, options)
+            lowered.model, outcome = _choose_types(lowered.model, options)
             lowered.notes += outcome.notes
             lowered.model.metadata[TENSORRT] = _described(lowered.model, options, outcome)
         return lowered, findings
 
 
-def _choose_types(model: Model, options: TensorRTOptions) -> Outcome:
+def _choose_types(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
     if options.precision in BODIES:
-        return narrow(model, options)
-    return quantize(model, options) if options.chosen_recipe is not None else Outcome()
+        return model, narrow(model, options)
+    return quantize_best(model, options) if options.chosen_recipe is not None else (model, Outcome())
 
 
 def _described(model: Model, options: TensorRTOptions, outcome: Outcome) -> dict[str, Any]:

@@ -1,49 +1,58 @@
-"""Means of the channels that layers read, gathered beside the statistics: errors of weights shift results by them."""
+"""What is looked at beside the statistics: the first samples, and the means of the channels that layers read.
+
+Errors of weights shift results by these means.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from graphopt.backends.tensorrt.layers import CONVOLUTIONS, LAYERS, channel_axis, input_axis
+from graphopt.backends.tensorrt.layers import CONVOLUTIONS, LAYERS, input_axis
 from graphopt.backends.tensorrt.rounding import Array
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node, Value
+from graphopt.names import tensor_name
+
+FEW = 4  # samples kept
 
 
 class ChannelMeans:
-    """What `calibrate` shows is averaged, sample by sample, for the inputs of layers of the main graph."""
+    """What `calibrate` shows is averaged, sample by sample, for the inputs of layers of the main graph; `samples` are
+    the first ones. Values are known by name, so that a copy of the model may be asked about."""
 
     def __init__(self, model: Model):
-        self._sums: dict[Value, Array | None] = {}
-        self._axes: dict[Value, int] = {}
-        self._counts: dict[Value, int] = {}
+        self.samples: list[dict[str, Array]] = []
+        self._sums: dict[str, Array | None] = {}
+        self._axes: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         for node in model.graph:
             if node.op_type in LAYERS:
-                self._axes.setdefault(node.input(0), 1 if node.op_type in CONVOLUTIONS else -1)
+                self._axes.setdefault(tensor_name(node.input(0)), _axis(node))
 
-    def sample(self, sample: Any) -> None:
-        """Samples count alike, whatever is in them."""
+    def sample(self, sample: dict[str, Array]) -> None:
+        """Keep the first few."""
+        if len(self.samples) < FEW:
+            self.samples.append(dict(sample))
 
     def see(self, value: Value, array: Array) -> None:
         """Add the means of one tensor. A number of channels that changes leaves none."""
-        axis = self._axes.get(value)
+        name = tensor_name(value)
+        axis = self._axes.get(name)
         if axis is None or array.ndim < 2 or not array.size:
             return
         others = tuple(place for place in range(array.ndim) if place != axis % array.ndim)
         means = array.mean(others, dtype=np.float64)
-        before = self._sums.get(value, np.zeros_like(means))
-        self._sums[value] = None if before is None or before.shape != means.shape else before + means
-        self._counts[value] = self._counts.get(value, 0) + 1
+        before = self._sums.get(name, np.zeros_like(means))
+        self._sums[name] = None if before is None or before.shape != means.shape else before + means
+        self._counts[name] = self._counts.get(name, 0) + 1
 
     def of(self, node: Node, shape: tuple[int, ...]) -> Array | None:
         """What each weight of a layer, of this `shape`, is multiplied by on the average, to be broadcast; or None."""
-        sums = self._sums.get(node.input(0))
-        axis = 1 if node.op_type in CONVOLUTIONS else -1
-        if sums is None or self._axes[node.input(0)] != axis or not np.isfinite(sums).all():
+        name = tensor_name(node.input(0))
+        sums = self._sums.get(name)
+        if sums is None or self._axes[name] != _axis(node) or not np.isfinite(sums).all():
             return None
-        means = sums / self._counts[node.input(0)]
+        means = sums / self._counts[name]
         groups = int(node.attrs.get("group", 1)) if node.op_type in CONVOLUTIONS else 1
         if node.op_type == "Conv" and means.size == shape[1] * groups and shape[0] % groups == 0:
             spread = np.repeat(means.reshape(groups, shape[1]), shape[0] // groups, axis=0)
@@ -55,9 +64,6 @@ class ChannelMeans:
         return found
 
 
-def shift_of(node: Node, errors: Array, means: Array) -> Array:
-    """What errors of a layer's weights shift each of its channels by, on the average."""
-    channels = channel_axis(node, errors.ndim)
-    others = tuple(place for place in range(errors.ndim) if place != channels)
-    shift: Array = (errors * means).sum(others, dtype=np.float64)
-    return shift
+def _axis(node: Node) -> int:
+    """Where the channels of what a layer reads lie."""
+    return 1 if node.op_type in CONVOLUTIONS else -1

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.backends.tensorrt.channel_means import ChannelMeans
 from graphopt.backends.tensorrt.layers import CONVOLUTIONS, LAYERS, MOVING, PRODUCTS, is_pool, layer_before, weights_of
-from graphopt.backends.tensorrt.observing import Observed, observe
+from graphopt.backends.tensorrt.observing import Calibrated
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
 from graphopt.backends.tensorrt.stored_weights import FP8, HIGHEST, INT4, SMALLEST, StoredWeights, block_size_of
@@ -31,16 +30,12 @@ from graphopt.passes.quantize.recipe import OperatorRecipe
 Reading = tuple[Node, int]
 
 
-def quantize(model: Model, options: TensorRTOptions) -> Outcome:
-    """Put Q and DQ into the main graph of `model`, in place.
+def quantize(model: Model, options: TensorRTOptions, known: Calibrated, method: RangeMethod) -> Outcome:
+    """Put Q and DQ into the main graph of `model`, in place; ranges are chosen by `method` unless the recipe says how.
 
-    Raises `UsageError` where samples, statistics or the recipe do not fit.
+    Raises `UsageError` where statistics or the recipe do not fit.
     """
-    recipe = options.chosen_recipe
-    assert recipe is not None
-    means = ChannelMeans(model)
-    observed = observe(model, options, means) if recipe.needs_statistics or options.has_samples else None
-    work = _Quantizing(model, options, observed, means if options.data is not None else None)
+    work = _Quantizing(model, options, known, method)
     work.plan()
     work.carry_out()
     for node in list(model.graph):
@@ -52,13 +47,10 @@ def quantize(model: Model, options: TensorRTOptions) -> Outcome:
 class _Quantizing:
     """Decides first, from the graph as it is, and changes it then."""
 
-    def __init__(self, model: Model, options: TensorRTOptions, observed: Observed | None, means: ChannelMeans | None):
+    def __init__(self, model: Model, options: TensorRTOptions, known: Calibrated, method: RangeMethod):
         assert options.chosen_recipe is not None
-        self.graph, self.options, self.observed, self.means = model.graph, options, observed, means
+        self.graph, self.options, self.known, self.method = model.graph, options, known, method
         self.matcher = RecipeMatcher(options.chosen_recipe, model)
-        self.method = options.methods[0]
-        if observed is not None and options.statistics is not None and not options.method:
-            self.method = observed.statistics.method
         self.stored = FP8 if options.precision == "fp8" else INT8
         self.pinned = frozenset(options.pinned)
         self.readings: dict[Reading, OperatorRecipe] = {}
@@ -129,7 +121,7 @@ class _Quantizing:
         return self.magnitudes[value] > SMALLEST
 
     def _magnitude(self, value: Value, method: RangeMethod) -> float:
-        seen = self.observed.of(value) if self.observed is not None else None
+        seen = self.known.observed.of(value) if self.known.observed is not None else None
         if seen is None or seen.nans + seen.infinities or value.dtype is not FLOAT32:
             return 0.0
         found = range_of(seen, method, symmetric=True)
@@ -184,7 +176,7 @@ class _Quantizing:
 
     def carry_out(self) -> None:
         """Put in the pairs, and the weights."""
-        weights = StoredWeights(self.graph, self.means)
+        weights = StoredWeights(self.graph, self.known)
         for node, (held, recipe) in self.layers.items():
             if node in self.blocks:
                 weights.by_blocks(node, held, self._weight_type(recipe), self.blocks[node], recipe.clip_weights)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from graphopt.backends.observed import Observed, given_statistics
+from graphopt.backends.tensorrt.channel_means import ChannelMeans
 from graphopt.backends.tensorrt.layers import KEEPING
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
@@ -12,6 +14,16 @@ from graphopt.ir.model import Model
 if TYPE_CHECKING:
     from graphopt.backends.tensorrt.options import TensorRTOptions
     from graphopt.calibration import Watcher
+
+
+@dataclass
+class Calibrated:
+    """What is known of a model from samples: statistics, and means where there were samples. `rounded` holds weights
+    that were rounded once for all the ways that are tried."""
+
+    observed: Observed | None = None
+    means: ChannelMeans | None = None
+    rounded: dict[Any, Any] = field(default_factory=dict)
 
 
 def observe(model: Model, options: TensorRTOptions, watcher: Watcher | None = None) -> Observed:
@@ -27,8 +39,7 @@ def observe(model: Model, options: TensorRTOptions, watcher: Watcher | None = No
         return observed
     from graphopt.calibration import calibrate
 
-    methods = options.methods
-    statistics = calibrate(
-        model, options.data, method=methods[0], also=methods[1:], runtime="onnxruntime", watcher=watcher
-    )
+    recipe = options.chosen_recipe
+    method, *also = (*options.methods, *(recipe.range_methods if recipe is not None else ()))
+    statistics = calibrate(model, options.data, method=method, also=also, runtime="onnxruntime", watcher=watcher)
     return Observed(statistics, KEEPING)

@@ -14,7 +14,16 @@ from graphopt.passes.quantize.recipe import BLOCK_SIZES, Recipe
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8", "int4")
 QUANTIZED = ("int8", "fp8", "int4")
 ALIASES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-DEFAULT_METHODS = {"int8": RangeMethod("mse", clipping=4.0), "fp8": RangeMethod("minmax")}
+EFFORTS = ("fast", "default", "high")
+# Ways to choose ranges by effort: where several are tried, the first one decides on statistics of a file.
+METHODS: Mapping[tuple[str, str], tuple[RangeMethod, ...]] = {
+    ("int8", "fast"): (RangeMethod("mse", clipping=4.0),),
+    ("int8", "default"): (RangeMethod("mse", clipping=4.0), RangeMethod("minmax"), RangeMethod("mse")),
+    ("int8", "high"): (
+        RangeMethod("mse", clipping=4.0), RangeMethod("minmax"), RangeMethod("mse"), RangeMethod("mse", clipping=16.0),
+        RangeMethod("percentile", percentile=99.99), RangeMethod("entropy"),
+    ),
+}  # fmt: skip
 LOWEST_OPSET, HIGHEST_OPSET = 21, 24
 BFLOAT16_OPSET = 22  # from which convolutions and pools take bfloat16
 
@@ -28,9 +37,10 @@ class TensorRTOptions:
     with float32 around them. `recipe` (a `Recipe`, or the path of one) says which layers are quantized how, its mode
     int8 standing for fp8 where that is the precision; without one all that can be are. `data` are samples as
     `calibrate` takes them, `statistics` what it made of them, or a file of it: int8 and fp8 need one of them, in fp16
-    they show which tensors leave its range. `method` is how ranges are chosen unless the recipe or the statistics say
-    otherwise, `block_size` how many int4 weights share a scale. `pinned` names nodes, by the source's names, to keep in
-    float32. With `efficient_nms`, the heads of detectors become TensorRT's plugin of that name.
+    they show which tensors leave its range. `method` is how ranges are chosen unless the recipe says otherwise; if it
+    is not given, `effort` (fast, default, high) says how many ways are tried on the samples. `block_size` is how many
+    int4 weights share a scale. `pinned` names nodes, by the source's names, to keep in float32. With `efficient_nms`,
+    the heads of detectors become TensorRT's plugin of that name.
     """
 
     signatures: tuple[str, ...] = ()
@@ -41,6 +51,7 @@ class TensorRTOptions:
     statistics: Any = None
     recipe: Any = None
     method: str | RangeMethod = ""
+    effort: str = "default"
     block_size: int = 0
     pinned: tuple[str, ...] = ()
     efficient_nms: bool = False
@@ -59,6 +70,8 @@ class TensorRTOptions:
     def _check_quantization(self) -> None:
         if self.method:
             object.__setattr__(self, "method", range_method(self.method))
+        if self.effort not in EFFORTS:
+            raise UsageError(f"there is no effort '{printable(self.effort)}'; there are {', '.join(EFFORTS)}")
         if self.block_size and self.block_size not in BLOCK_SIZES:
             raise UsageError(f"blocks have {', '.join(map(str, BLOCK_SIZES))} weights, not {self.block_size}")
         if self.recipe is not None:
@@ -91,7 +104,7 @@ class TensorRTOptions:
 
     @property
     def methods(self) -> tuple[RangeMethod, ...]:
-        """How ranges are chosen where nothing else says so, and the other ways that the recipe names."""
-        default = self.method or DEFAULT_METHODS.get(self.precision, RangeMethod("minmax"))
-        recipe = self.chosen_recipe
-        return (range_method(default), *(recipe.range_methods if recipe is not None else ()))
+        """How ranges may be chosen where the recipe does not say."""
+        if self.method:
+            return (range_method(self.method),)
+        return METHODS.get((self.precision, self.effort), (RangeMethod("minmax"),))

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.backends.observed import Observed
 from graphopt.backends.tensorrt.channel_means import ChannelMeans
 from graphopt.backends.tensorrt.element_types import Types, element_types
 from graphopt.backends.tensorrt.layers import LAYERS, channel_axis
-from graphopt.backends.tensorrt.observing import Observed, observe
+from graphopt.backends.tensorrt.observing import observe
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
 from graphopt.backends.tensorrt.rounding import Array, round_to_floats

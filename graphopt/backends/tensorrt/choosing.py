@@ -1,0 +1,75 @@
+"""Which way of choosing ranges is best: a few are tried, and judged by what ONNX Runtime makes of the first samples."""
+
+from __future__ import annotations
+
+from graphopt.accuracy import Tolerance, compare_samples
+from graphopt.backends.observed import Observed
+from graphopt.backends.tensorrt.channel_means import ChannelMeans
+from graphopt.backends.tensorrt.integers import quantize
+from graphopt.backends.tensorrt.observing import Calibrated, observe
+from graphopt.backends.tensorrt.options import TensorRTOptions
+from graphopt.backends.tensorrt.outcome import Outcome
+from graphopt.ir.model import Model
+from graphopt.passes.quantize.methods import RangeMethod
+from graphopt.runtimes.base import RunError
+
+PERFECT = 200.0  # decibels, where there is no noise
+
+
+def quantize_best(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
+    """A quantized copy of `model`, by the method that leaves the most signal to noise where several are tried.
+
+    Raises `UsageError` where samples, statistics or the recipe do not fit.
+    """
+    recipe = options.chosen_recipe
+    assert recipe is not None
+    seen = ChannelMeans(model) if options.data is not None else None
+    known = Calibrated(observe(model, options, seen) if options.has_samples else None, seen)
+    methods = _methods(options, known.observed)
+    if seen is None or len(methods) == 1 or not recipe.needs_statistics:
+        return _quantized(model, options, known, methods[0])
+    judge = _Judge(model, seen)
+    best: tuple[float, Model, Outcome] | None = None
+    for method in methods:
+        made, outcome = _quantized(model, options, known, method)
+        decibels = judge.decibels(made)
+        if best is None or decibels > best[0]:
+            outcome.notes.append(f"ranges by {_shown(method)}: {decibels:.1f} dB on {len(seen.samples)} samples")
+            best = decibels, made, outcome
+    assert best is not None
+    return best[1:]
+
+
+def _quantized(model: Model, options: TensorRTOptions, known: Calibrated, method: RangeMethod) -> tuple[Model, Outcome]:
+    made = model.clone()
+    return made, quantize(made, options, known, method)
+
+
+def _methods(options: TensorRTOptions, observed: Observed | None) -> tuple[RangeMethod, ...]:
+    if options.statistics is not None and observed is not None and not options.method:
+        return (observed.statistics.method,)
+    return options.methods
+
+
+def _shown(method: RangeMethod) -> str:
+    more = {"mse": f", clipping {method.clipping:g}", "percentile": f" {method.percentile:g}"}.get(method.name, "")
+    return f"{method.name}{more}"
+
+
+class _Judge:
+    """Compares outputs with the float model's, on the first samples."""
+
+    def __init__(self, model: Model, seen: ChannelMeans):
+        from graphopt.runtimes.onnxruntime import OnnxRuntime
+
+        self._runtime, self._samples = OnnxRuntime(), seen.samples
+        self._wanted = [self._runtime.run(model, sample) for sample in self._samples]
+
+    def decibels(self, model: Model) -> float:
+        """Signal to noise of the worst output; as little as can be where ONNX Runtime cannot run the model."""
+        try:
+            found = [self._runtime.run(model, sample) for sample in self._samples]
+        except RunError:
+            return -PERFECT
+        compared = compare_samples(self._wanted, found, Tolerance())
+        return min((output.snr_db for output in compared if output.snr_db is not None), default=PERFECT)
