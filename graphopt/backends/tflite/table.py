@@ -36,6 +36,8 @@ FAMILIES = (
     "pooling",
     "normalization",
     "image",
+    "crops",
+    "neighbours",
     "matmul",
     "einsum",
     "control",

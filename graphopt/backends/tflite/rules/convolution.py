@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Array, Lowering, shaped
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape, transpose
+from graphopt.backends.tflite.rules.kernels import step
 from graphopt.backends.tflite.rules.windows import Window, as_before, as_float32, check_float, unexplicit, window
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.tensors import contiguous
@@ -61,11 +62,11 @@ def _depthwise(op: Lowering, sliding: Window, kernel: tuple[int, int, int, int])
 
 @RULES.legalize("tf.Conv3D")
 def convolution_3d(op: Lowering) -> Value:
-    """A convolution over depth, height and width."""
+    """A convolution over depth, height and width; of groups of channels, each group's by itself."""
     sliding = window(op, 3)
     kernel, channels = op.static(op.input(1)), op.input(0).shape[-1]
     if isinstance(channels, int) and channels != kernel[3]:
-        op.refuse(f"it has {channels // max(kernel[3], 1)} groups of channels, and TFLite's has one", "split it")
+        return _by_group(op, channels // max(kernel[3], 1))
     x, padding = unexplicit(op, as_float32(op, op.input(0)), sliding)
     made = op.emit(
         "CONV_3D", x, _weights(op, (0, 1, 2, 3, 4)), zeros(op, kernel[4]), padding=padding,
@@ -73,6 +74,19 @@ def convolution_3d(op: Lowering) -> Value:
         fused_activation_function=NO_ACTIVATION,
     )  # fmt: skip
     return as_before(op, made)
+
+
+def _by_group(op: Lowering, groups: int) -> Value:
+    """The convolutions of `groups` of channels, side by side."""
+    last, held, name = op.integers(4, name=f"{op.node.name}/axis"), op.known(1), op.input(1).node.name
+    x = op.edit.node("tf.Split", [last, op.input(0)], {"num_split": groups}).outputs
+    if held is None:
+        kernel = op.edit.node("tf.Split", [last, op.input(1)], {"num_split": groups}).outputs
+    else:
+        kernel = [op.constant(contiguous(part), name=name) for part in np.split(held, groups, axis=4)]
+    kept = {key: op.attr(key) for key in ("strides", "padding", "dilations", "data_format")}
+    made = [step(op, "Conv3D", *parts, **kept) for parts in zip(x, kernel, strict=True)]
+    return op.edit.node("tf.ConcatV2", [*made, last], {"N": groups}).output
 
 
 def _weights(op: Lowering, order: tuple[int, ...]) -> Value:

@@ -1,4 +1,4 @@
-"""Images resized, cut into patches, and dilated."""
+"""Images resized and cut into patches."""
 
 from __future__ import annotations
 
@@ -113,15 +113,6 @@ def _resampled(op: Lowering, rows: Array, columns: Array) -> Value:
     )  # fmt: skip
     shape = op.integers([-1 if count is None else count, height, len(columns), channels], name=f"{name}/shape")
     return op.emit("RESHAPE", points, shape)
-
-
-@RULES.legalize("tf.CropAndResize")
-def crop_and_resize(op: Lowering) -> Value:
-    """Crops are not lowered."""
-    op.refuse(
-        "no builtin operator resizes boxes that are computed",
-        "resize whole images instead, or keep it as a Flex operator (--allow-flex)",
-    )
 
 
 @RULES.legalize("tf.ExtractImagePatches")

@@ -17,8 +17,8 @@ from graphopt.ir.types import FLOAT32, Shape, TensorType
 from graphopt.ir.value import Value
 
 POOLS = {
-    "tf.MaxPool": "MAX_POOL_2D", "tf.MaxPoolV2": "MAX_POOL_2D", "tf.MaxPoolWithArgmax": "MAX_POOL_2D",
-    "tf.MaxPool3D": "MAX_POOL_2D", "tf.AvgPool": "AVERAGE_POOL_2D", "tf.AvgPool3D": "AVERAGE_POOL_2D",
+    "tf.MaxPool": "MAX_POOL_2D", "tf.MaxPoolV2": "MAX_POOL_2D", "tf.MaxPool3D": "MAX_POOL_2D",
+    "tf.AvgPool": "AVERAGE_POOL_2D", "tf.AvgPool3D": "AVERAGE_POOL_2D",
 }  # fmt: skip
 
 
@@ -52,16 +52,6 @@ def pool_of_inputs(op: Lowering) -> Value:
     windows, strides = op.constant_input(1, "the window"), op.constant_input(2, "the strides")
     found = _pool(op, tuple(windows.tolist()), tuple(strides.tolist()))
     return as_before(op, _pooled(op, as_float32(op, op.input(0)), found))
-
-
-@RULES.legalize("tf.MaxPoolWithArgmax")
-def pool_with_places(op: Lowering) -> list[Value | None]:
-    """A maximum over windows; the places of the maxima, which TFLite does not give, must not be asked for."""
-    places = op.node.outputs[1]
-    if places.use_count or places.is_output:
-        op.refuse("the places of the maxima are asked for, and no builtin operator gives them")
-    found = _pool(op, op.attr("ksize"), op.attr("strides"))
-    return [as_before(op, _pooled(op, as_float32(op, op.input(0)), found)), None]
 
 
 def _pool(op: Lowering, windows: tuple[int, ...], strides: tuple[int, ...]) -> Pool:

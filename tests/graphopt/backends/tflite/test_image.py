@@ -85,11 +85,6 @@ def test_patches_of_every_shape(data: st.DataObject) -> None:
         (SIZE + "%y = tf.ResizeBicubic(%x, %s) {}", "%x: float32[?, ?, 9, 4]", "the size of the images"),
         ("%y = tf.ResizeArea(%x, %s) {}", "%x: float32[1, 8, 9, 4], %s: int32[2]", "computed at run time"),
         (PATCHES.format(k="16, 16", s="3, 3", r="1, 1", p="VALID"), "%x: float32[1, 32, 32, 8]", "are too large"),
-        (
-            SIZE + "%y = tf.CropAndResize(%x, %b, %i, %s) {}",
-            "%x: float32[1, 8, 9, 4], %b: float32[3, 4], %i: int32[3]",
-            "boxes that are computed",
-        ),
     ],
 )
 def test_refusals(text: str, inputs: str, reason: str) -> None:

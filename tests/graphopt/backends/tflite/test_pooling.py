@@ -43,13 +43,6 @@ def test_windows_that_are_inputs() -> None:
     assert_lowers(text_model(text, "%x: float32[1, 8, 9, 4]"), ["MAX_POOL_2D"], reference="reference")
 
 
-def test_places_that_nobody_asks_for() -> None:
-    text = pool("MaxPoolWithArgmax", "1, 2, 2, 1", "1, 2, 2, 1", "SAME")
-    assert_lowers(text_model(text, "%x: float32[1, 8, 9, 4]"), ["MAX_POOL_2D"], reference=None)
-    with pytest.raises(UnloweredError, match="the places of the maxima are asked for"):
-        graphopt.lower(text_model(text, "%x: float32[1, 8, 9, 4]", "%y, %y:1"), "tflite")
-
-
 @pytest.mark.parametrize("shape", ["[2, 6, 8, 9, 4]", "[?, 6, 8, 9, 4]"])
 @pytest.mark.parametrize("op", POOLS)
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
