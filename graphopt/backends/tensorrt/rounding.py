@@ -8,13 +8,17 @@ Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-_AT_ONCE = 1 << 21  # elements of weights
+Other = Callable[[Array, Array], Array]
+"""The number on the other side of each of some weights, for the nearest ones."""
+_AT_ONCE = 1 << 20  # elements of weights
+_SPREAD = 16  # times the root of their number: how many weights of a channel may move
 
 
 def round_to_floats(
@@ -28,16 +32,23 @@ def round_to_floats(
     limit = float(ml_dtypes.finfo(dtype).max)
     rows = np.clip(_rows(weights, axis), -limit, limit)
     near = rows.astype(dtype)
-    towards = np.where(rows > near.astype(np.float32), limit, -limit).astype(dtype)
-    chosen = _balanced(rows, near, np.nextafter(near, towards), _factors(weights, axis, means), missing)
-    return _shaped(chosen, weights.shape, axis)
+
+    def other(part: Array, chosen: Array) -> Array:
+        up: Array = np.nextafter(chosen, np.where(part > chosen.astype(np.float32), limit, -limit).astype(dtype))
+        return up
+
+    return _shaped(_balanced(rows, near, other, _factors(weights, axis, means), missing), weights.shape, axis)
 
 
 def round_to_integers(weights: Array, highest: int, axis: int, means: Array | None = None) -> Array:
     """Finite floats as whole numbers, float32, from `-highest` to `highest`; otherwise the same."""
     rows = _rows(weights, axis)
     near = np.clip(np.rint(rows), -highest, highest)
-    other = np.clip(near + np.sign(rows - near), -highest, highest)
+
+    def other(part: Array, chosen: Array) -> Array:
+        up: Array = np.clip(chosen + np.sign(part - chosen), -highest, highest)
+        return up
+
     return _shaped(_balanced(rows, near, other, _factors(weights, axis, means)), weights.shape, axis)
 
 
@@ -55,32 +66,36 @@ def _shaped(rows: Array, shape: tuple[int, ...], axis: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(rows.reshape(first), 0, axis))
 
 
-def _balanced(rows: Array, near: Array, other: Array, factors: Array | None, missing: Array | None = None) -> Array:
-    chosen = near.copy()
+def _balanced(rows: Array, chosen: Array, other: Other, factors: Array | None, missing: Array | None = None) -> Array:
     if not rows.size:
         return chosen
     stride = max(1, _AT_ONCE // rows.shape[1])
     for start in range(0, len(rows), stride):
         part = slice(start, start + stride)
-        lacking = 0.0 if missing is None else missing[part, None]
-        _balance(rows[part], chosen[part], other[part], 1.0 if factors is None else factors[part], lacking)
+        errors = rows[part] - chosen[part].astype(np.float32)
+        weighted = errors if factors is None else errors * factors[part]
+        total = weighted.sum(1, dtype=np.float64) + (0.0 if missing is None else missing[part])
+        # As many weights as are needed lie among a few, which are spread over all.
+        few = slice(None, None, max(1, int(rows.shape[1] ** 0.5 / _SPREAD)))
+        chosen[part, few] = _moved(
+            rows[part, few], chosen[part, few], other, 1.0 if factors is None else factors[part, few], total[:, None]
+        )
     return chosen
 
 
-def _balance(rows: Array, chosen: Array, other: Array, factors: Any, missing: Any) -> None:
-    """Change `chosen` in place: take from `other` what brings the sums of errors closest to zero."""
-    errors = rows - chosen.astype(np.float32)
-    steps = other.astype(np.float32) - chosen.astype(np.float32)
-    doubt = errors / np.where(steps == 0, 1, steps)  # up to a half
+def _moved(rows: Array, chosen: Array, other: Other, factors: Any, total: Array) -> Array:
+    """The same numbers, some of them moved to the other one, so that what is left of `total` is closest to zero."""
+    moved_to = other(rows, chosen)
+    now = chosen.astype(np.float32)
+    steps = moved_to.astype(np.float32) - now
+    doubt = (rows - now) / np.where(steps == 0, 1, steps)  # up to a half
     moves = steps * factors
-    total = (errors * factors).sum(1, dtype=np.float64)[:, None] + missing
     doubt = np.where((moves != 0) & (np.sign(moves) == np.sign(total)), doubt, -1.0)
-    count = min(rows.shape[1], 8 + 4 * int(rows.shape[1] ** 0.5))
-    order = np.argpartition(-doubt, count - 1, axis=1)[:, :count]
-    order = np.take_along_axis(order, np.argsort(-np.take_along_axis(doubt, order, 1), axis=1, kind="stable"), 1)
+    order = np.argsort(-doubt, axis=1, kind="stable")
     usable = np.take_along_axis(doubt, order, 1) >= 0
-    moved = np.cumsum(np.where(usable, np.take_along_axis(moves, order, 1), 0), axis=1, dtype=np.float64)
-    left = np.abs(total - np.concatenate([np.zeros_like(total), moved], axis=1))
-    taken = (np.arange(count) < left.argmin(1)[:, None]) & usable
-    swapped = np.where(taken, np.take_along_axis(other, order, 1), np.take_along_axis(chosen, order, 1))
-    np.put_along_axis(chosen, order, swapped, 1)
+    reached = np.cumsum(np.where(usable, np.take_along_axis(moves, order, 1), 0), axis=1, dtype=np.float64)
+    left = np.abs(total - np.concatenate([np.zeros_like(total), reached], axis=1))
+    taken = (np.arange(rows.shape[1]) < left.argmin(1)[:, None]) & usable
+    is_taken = np.zeros(rows.shape, np.bool_)
+    np.put_along_axis(is_taken, order, taken, 1)
+    return np.where(is_taken, moved_to, chosen)
