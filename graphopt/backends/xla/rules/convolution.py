@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from graphopt.backends.xla.builder import size_of
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
 from graphopt.backends.xla.rules.products import product
-from graphopt.backends.xla.rules.windows import is_channels_first, paddings, space, spatial, windows_over
+from graphopt.backends.xla.rules.windows import fixed_pads, geometry, is_channels_first, padded, space, spatial
 from graphopt.backends.xla.table import RULES
 from graphopt.ir.dimensions import KnownDim
 
 SLICES = 64  # window positions up to which a depthwise convolution is expressed by slices
+ROWS = 64  # windows up to which a convolution is a product of a matrix that has a row for each
+CHANNELS = 32  # of the image, from which on such rows are long enough
 
 
 @RULES.lower("tf.Conv2D", "tf.Conv3D")
@@ -38,7 +42,7 @@ def depthwise(op: Emission) -> Operand:
     """Each channel by itself: a convolution with as many groups, or shifted slices times weights."""
     x, kernel = op.input(0), op.input(1)
     height, width, channels, multiplier = kernel.static
-    fits = multiplier == 1 and height * width <= SLICES and not is_channels_first(op)
+    fits = height * width <= SLICES and not is_channels_first(op)
 
     def sliced() -> Operand:
         return _slices(op, x, kernel)
@@ -68,17 +72,64 @@ def convolve_windows(
     """A convolution with the node's own padding, with `zero` if it is given."""
     axes = space(op, x.rank)
     extent = [(size - 1) * gap + 1 for size, gap in zip(kernel.static[:-2], dilations, strict=True)]
-    pads = paddings(op, [x.dims[axis] for axis in axes], extent, strides)
-    sizes = [
-        windows_over(x.dims[axis], window, stride, pad)
-        for axis, window, stride, pad in zip(axes, extent, strides, pads, strict=True)
-    ]
+    symbols, sizes = geometry(op, [x.dims[axis] for axis in axes], extent, strides)
     if zero is not None:
-        edges = [[0] * x.rank, [0] * x.rank]
-        for axis, pair in zip(axes, pads, strict=True):
-            edges[0][axis], edges[1][axis] = pair
-        x, pads = op.build.pad(x, *edges, zero), [(0, 0)] * len(axes)
-    return emit_convolution(op, x, kernel, groups, sizes, pads, strides=strides, rhs_dilation=dilations, full=full)
+        x, symbols = padded(op, x, axes, symbols, zero), [(0, 0)] * len(axes)
+    x, pads = fixed_pads(op, x, axes, symbols, 0)
+
+    def convolved() -> Operand:
+        return emit_convolution(op, x, kernel, groups, sizes, pads, strides=strides, rhs_dilation=dilations, full=full)
+
+    def multiplied() -> Operand:
+        return _as_product(op, x, kernel, Windows(sizes, pads, strides, dilations))
+
+    fits = groups == 1 and x.dtype.is_float and not full and _is_better_as_product(op, x, kernel, sizes, pads)
+    if not fits:
+        return convolved()
+    return op.by_platform(lambda platform: multiplied if platform == "cpu" else convolved)
+
+
+def _is_better_as_product(
+    op: Emission, x: Operand, kernel: Operand, sizes: Sequence[KnownDim], pads: Sequence[tuple[int, int]]
+) -> bool:
+    """XLA's code for CPUs is slower at this convolution than at one product of matrices."""
+    *window, channels, _ = kernel.static
+    if is_channels_first(op) or x.rank != 4 or not all(isinstance(size, int) for size in sizes):
+        return False
+    if window == [1, 1] and not any(map(any, pads)):
+        return True
+    rows = size_of([x.dims[0], *sizes])
+    return isinstance(rows, int) and rows <= ROWS and channels >= CHANNELS
+
+
+class Windows(NamedTuple):
+    """Where a kernel lies on an image of two dimensions: how often, and with what padding, strides and dilations."""
+
+    sizes: Sequence[KnownDim]
+    pads: Sequence[tuple[int, int]]
+    strides: Sequence[int]
+    dilations: Sequence[int]
+
+
+def _shifted(op: Emission, x: Operand, windows: Windows, kernel: Operand) -> Iterator[tuple[int, int, Operand]]:
+    """Row and column of the kernel, and the part of the image that lies under that place in all windows."""
+    b, channels = op.build, x.dims[-1]
+    (top, bottom), (left, right) = windows.pads
+    wide = b.pad(x, [0, top, left, 0], [0, bottom, right, 0])
+    ends = [(size - 1) * stride + 1 for size, stride in zip(windows.sizes, windows.strides, strict=True)]
+    for row in range(kernel.static[0]):
+        for column in range(kernel.static[1]):
+            down, across = row * windows.dilations[0], column * windows.dilations[1]
+            limits = [x.dims[0], down + ends[0], across + ends[1], channels]
+            yield row, column, b.slice(wide, [0, down, across, 0], limits, [1, *windows.strides, 1])
+
+
+def _as_product(op: Emission, x: Operand, kernel: Operand, windows: Windows) -> Operand:
+    """A convolution as one product: what lies under the kernel, place after place, times the kernel as a matrix."""
+    b = op.build
+    under = b.concatenate([part for _, _, part in _shifted(op, x, windows, kernel)], 3)
+    matrix = b.reshape(kernel, (int(np.prod(kernel.static[:-1])), kernel.static[-1]))
+    return b.dot_general(under, matrix, ((), ()), ((3,), (0,)))
 
 
 def emit_convolution(
@@ -122,30 +173,22 @@ def emit_convolution(
 def _slices(op: Emission, x: Operand, kernel: Operand) -> Operand:
     """The sum over window positions of a shifted slice of the image times the weights there."""
     b = op.build
-    height, width, channels, _ = kernel.static
+    height, width, channels, multiplier = kernel.static
     strides, dilations = spatial(op, "strides", 2), spatial(op, "dilations", 2)
     extent = [(height - 1) * dilations[0] + 1, (width - 1) * dilations[1] + 1]
-    pads = paddings(op, x.dims[1:3], extent, strides)
-    rows, columns = (windows_over(x.dims[1 + place], extent[place], strides[place], pads[place]) for place in range(2))
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        grouped = b.reshape(kernel, (height, width, 1, channels))
-        return convolve(op, x, grouped, channels)
-    padded = b.pad(x, [0, pads[0][0], pads[1][0], 0], [0, pads[0][1], pads[1][1], 0])
+    symbols, sizes = geometry(op, x.dims[1:3], extent, strides)
+    if not all(isinstance(size, int) for size in sizes):
+        return convolve(op, x, b.reshape(kernel, (height, width, 1, channels * multiplier)), channels)
+    x, pads = fixed_pads(op, x, (1, 2), symbols, 0)
     total: Operand | None = None
-    for row in range(height):
-        for column in range(width):
-            top, left = row * dilations[0], column * dilations[1]
-            part = b.slice(
-                padded,
-                [0, top, left, 0],
-                [x.dims[0], top + (rows - 1) * strides[0] + 1, left + (columns - 1) * strides[1] + 1, channels],
-                [1, *strides, 1],
-            )
-            weights = b.slice(kernel, [row, column, 0, 0], [row + 1, column + 1, channels, 1])
-            product = b.mul(part, b.broadcast(b.reshape(weights, (channels,)), part.dims, (3,)))
-            total = product if total is None else b.add(total, product)
+    for row, column, part in _shifted(op, x, Windows(sizes, pads, strides, dilations), kernel):
+        weights = b.slice(kernel, [row, column, 0, 0], [row + 1, column + 1, channels, multiplier])
+        dims = part.dims if multiplier == 1 else (*part.dims, multiplier)
+        factors = b.broadcast(b.reshape(weights, dims[3:]), dims)
+        product = b.mul(b.broadcast(part, dims, range(4)), factors)
+        total = product if total is None else b.add(total, product)
     assert total is not None
-    return total
+    return b.reshape(total, (x.dims[0], *sizes, channels * multiplier))
 
 
 @RULES.lower("tf.Conv2DBackpropInput", "tf.Conv3DBackpropInputV2")
@@ -176,7 +219,7 @@ def _transposed(op: Emission, x: Operand, kernel: Operand, groups: int) -> Opera
     strides, dilations = spatial(op, "strides", len(axes)), spatial(op, "dilations", len(axes))
     extent = [(size - 1) * gap + 1 for size, gap in zip(kernel.static[:-2], dilations, strict=True)]
     sizes = [op.dims()[axis] for axis in axes]
-    before = paddings(op, sizes, extent, strides)
+    before, _ = geometry(op, sizes, extent, strides)
     pads = []
     for axis, size, window, stride, (low, _) in zip(axes, sizes, extent, strides, before, strict=True):
         wanted = size - ((x.dims[axis] - 1) * stride + 1) + window - 1

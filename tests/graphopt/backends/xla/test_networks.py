@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from graphopt.backends.base import UnloweredError
 from graphopt.backends.xla.backend import XlaBackend
+from graphopt.backends.xla.exporting import exported
+from graphopt.backends.xla.program import programs_of
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import tensor
 from graphopt.testing.lowering import assert_lowers, text_model
@@ -39,6 +41,35 @@ def test_any_convolution(data: st.DataObject) -> None:
         f"%x: float32[2, 9, 8, 4], %k: float32[{height}, {width}, {4 // groups}, 6]",
     )
     check(model)
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_convolutions_as_products(data: st.DataObject) -> None:
+    """The same numbers from one product of matrices, on CPUs, and from a convolution elsewhere."""
+    padding = data.draw(st.sampled_from(("SAME", "VALID")))
+    stride, dilation = data.draw(st.sampled_from(((1, 1), (2, 1), (1, 2))))
+    height, width = data.draw(st.sampled_from(((1, 1), (3, 3), (1, 2))))
+    batch = data.draw(st.sampled_from(("1", "?")))
+    model = text_model(
+        f'%y = tf.Conv2D(%x, %k) {{strides = [1, {stride}, {stride}, 1], padding = "{padding}", '
+        f"dilations = [1, {dilation}, {dilation}, 1]}}",
+        f"%x: float32[{batch}, 7, 8, 32], %k: float32[{height}, {width}, 32, 6]",
+    )
+    check(model, platform=data.draw(st.sampled_from(("cpu", "cuda", "cpu,cuda"))))
+
+
+def test_convolutions_are_products_where_that_is_faster() -> None:
+    for kernel, platform, expected in (
+        ("1, 1", "cpu", "dot_general"), ("3, 3", "cpu", "dot_general"), ("5, 5", "cuda", "convolution")
+    ):  # fmt: skip
+        model = text_model(
+            '%y = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "SAME"}',
+            f"%x: float32[1, 7, 7, 32], %k: float32[{kernel}, 32, 8]",
+        )
+        program = programs_of(XlaBackend().lower(model, fallback=False, platform=platform).model)[0]
+        text = str(exported(program).mlir_module())
+        assert [name for name in ("dot_general", "convolution") if f"stablehlo.{name}" in text] == [expected]
 
 
 @settings(max_examples=8)
