@@ -114,7 +114,7 @@ def lowered_and_run(subject: Subject, options: dict[str, Any]) -> dict[str, Any]
     if subject.kind == "graphdef":
         ends |= {"inputs": subject.inputs or None, "outputs": list(expected) or subject.outputs or None}
     try:
-        model = lower(str(subject.source), "xla", fallback=False, **ends, **options).model
+        model = lower(shaped(subject, feeds), "xla", fallback=False, **ends, **options).model
     except Error as error:
         return facts | {"refused": str(error)[:1500]}
     if not expected:
@@ -125,6 +125,22 @@ def lowered_and_run(subject: Subject, options: dict[str, Any]) -> dict[str, Any]
         return facts | {"failure": str(error)[:400]}
     named = found if set(expected) <= set(found) else dict(zip(expected, found.values(), strict=True))
     return facts | {"error": worst([error_of(named[name], value) for name, value in expected.items()])}
+
+
+def shaped(subject: Subject, feeds: dict[str, Any]) -> Any:
+    """The model's path or, where the file does not say the rank of an input, the model with the shapes of its feeds."""
+    from graphopt import load
+    from graphopt.passes import PassManager
+
+    if subject.kind != "graphdef":
+        return str(subject.source)
+    model = load(subject.source, inputs=subject.inputs or None, outputs=subject.outputs or None)
+    unknown = [value.name for value in model.graph.inputs if value.shape.dims is None]
+    shapes = [f'"{name}:{",".join(map(str, feeds[name].shape))}"' for name in unknown if name in feeds]
+    if not shapes:
+        return str(subject.source)
+    PassManager(f"set-shapes{{shapes=[{','.join(shapes)}]}}").run(model)
+    return model
 
 
 def judge(jit: dict[str, Any], ours: dict[str, Any]) -> tuple[str, str]:

@@ -198,8 +198,8 @@ class Builder:
     def pad(
         self,
         x: Operand,
-        low: Sequence[int],
-        high: Sequence[int],
+        low: Sequence[KnownDim],
+        high: Sequence[KnownDim],
         number: Operand | float = 0,
         inside: Sequence[int] | None = None,
     ) -> Operand:
@@ -212,11 +212,13 @@ class Builder:
         for dim, before, after, gap in zip(x.dims, low, high, between, strict=True):
             grown = dim + (dim - 1) * gap if gap else dim
             dims.append(grown + (before + after))
-        return Operand(
-            self.hlo.pad(x.value, filler.value, list(low), list(high), between, results=[self.type(x.dtype, dims)]),
-            x.dtype,
-            tuple(dims),
-        )
+        kind = self.type(x.dtype, dims)
+        if all(isinstance(edge, int) for edge in (*low, *high)):
+            value = self.hlo.pad(x.value, filler.value, list(low), list(high), between, results=[kind])
+        else:
+            edges = [self.sizes.vector(numbers) for numbers in (low, high, between)]
+            value = self.hlo.dynamic_pad(kind, x.value, filler.value, *edges)
+        return Operand(value, x.dtype, tuple(dims))
 
     def concatenate(self, parts: Sequence[Operand], axis: int) -> Operand:
         """All parts, one after the other along `axis`."""

@@ -9,7 +9,15 @@ import numpy as np
 from graphopt.backends.xla.builder import neutral
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
-from graphopt.backends.xla.rules.windows import is_channels_first, paddings, space, spatial, windows_over
+from graphopt.backends.xla.rules.windows import (
+    Pair,
+    fixed_pads,
+    geometry,
+    is_channels_first,
+    space,
+    spatial,
+    windows_over,
+)
 from graphopt.backends.xla.table import RULES
 from graphopt.ir.dimensions import KnownDim
 from graphopt.ir.types import INT32
@@ -27,11 +35,12 @@ def max_pool_with_places(op: Emission) -> list[Operand | None]:
     b, x = op.build, op.input(0)
     batch, *_, channels = x.static
     window, strides = spatial(op, "ksize", 2), spatial(op, "strides", 2)
-    pads = paddings(op, x.dims[1:3], window, strides)
+    given, counts = geometry(op, x.dims[1:3], window, strides)
+    x, pads = fixed_pads(op, x, (1, 2), given, 0)
     shape = x.dims if op.attr("include_batch_in_index") else (1, *x.dims[1:])
     size = int(np.prod(shape))
     places = b.broadcast(b.reshape(b.iota(INT32, (size,), 0), shape), x.dims)
-    dims = [batch, *(windows_over(x.dims[1 + at], window[at], strides[at], pads[at]) for at in range(2)), channels]
+    dims = [batch, *counts, channels]
     padding = b.ir.DenseElementsAttr.get(np.asarray([(0, 0), *pads, (0, 0)], np.int64))
     starts = [b.constant(neutral("maximum", x.dtype), x.dtype), b.constant(size, INT32)]
     operation = b.hlo.ReduceWindowOp(
@@ -62,11 +71,17 @@ def avg_pool(op: Emission) -> Operand:
     return b.div(total, b.broadcast(count, total.dims, range(x.rank)))
 
 
-def _pooled(op: Emission, kind: str, x: Operand) -> tuple[Operand, list[tuple[int, int]], list[int]]:
+def _pooled(op: Emission, kind: str, x: Operand) -> tuple[Operand, list[Pair], list[int]]:
     axes = space(op, x.rank)
     window, strides = _window(op, len(axes))
-    pads = paddings(op, [x.dims[axis] for axis in axes], window, strides)
-    return reduce_window(op, kind, x, axes, window, strides, pads), pads, window
+    pads, counts = geometry(op, [x.dims[axis] for axis in axes], window, strides)
+    empty = op.build.constant(neutral(kind, x.dtype), x.dtype)
+    x, fixed = fixed_pads(op, x, axes, pads, empty)
+    made = reduce_window(op, kind, x, axes, window, strides, fixed)
+    dims = list(made.dims)
+    for axis, count in zip(axes, counts, strict=True):
+        dims[axis] = count
+    return op.build.made(made.value, made.dtype, dims), pads, window
 
 
 def _window(op: Emission, count: int) -> tuple[list[int], list[int]]:

@@ -15,6 +15,7 @@ from graphopt.backends.xla.exporting import exported
 from graphopt.backends.xla.program import programs_of
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import tensor
+from graphopt.runtimes.base import get_runtime
 from graphopt.testing.lowering import assert_lowers, text_model
 
 pytestmark = [
@@ -143,13 +144,22 @@ def test_a_kernel_of_unknown_channels_is_refused() -> None:
         XlaBackend().lower(model, fallback=False)
 
 
-def test_padding_that_follows_from_an_unknown_size_is_refused() -> None:
-    model = text_model('%y = tf.Conv2D(%x, %k) {strides = [1, 2, 2, 1], padding = "SAME"}', "%x: float32[1, ?, 8, 2], %k: float32[3, 3, 2, 4]")  # fmt: skip  # noqa: E501
-    (finding,) = XlaBackend().check(model)
-    assert "follows from the size" in finding.reason
-    assert "--unknown" in finding.remedy
-    data = {"x": np.ones((1, 1, 8, 8, 2), np.float32), "k": np.ones((1, 3, 3, 2, 4), np.float32)}
-    assert_lowers(model, target="xla", reference="reference", data=data, fallback=False, unknown=8)
+def test_padding_follows_from_sizes_that_are_unknown() -> None:
+    """One program for images of every size: how much padding there is comes out when it runs."""
+    attributes = 'ksize = [1, 3, 3, 1], strides = [1, 2, 2, 1], padding = "SAME"'
+    model = text_model(
+        '%c = tf.Conv2D(%x, %k) {strides = [1, 2, 2, 1], padding = "SAME"}\n'
+        f"%m = tf.MaxPool(%c) {{{attributes}}}\n%a = tf.AvgPool(%c) {{{attributes}}}\n%y = tf.AddV2(%m, %a)",
+        "%x: float32[?, ?, ?, 2], %k: float32[3, 3, 2, 4]",
+    )
+    lowered = XlaBackend().lower(model, fallback=False).model
+    rng = np.random.default_rng(0)
+    for dims in ((1, 9, 8), (2, 12, 7)):
+        feeds = {
+            name: rng.normal(size=size).astype(np.float32) for name, size in (("x", (*dims, 2)), ("k", (3, 3, 2, 4)))
+        }
+        expected = get_runtime("reference").run(model, feeds)["y"]
+        np.testing.assert_allclose(get_runtime("xla").run(lowered, feeds)["y"], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("precision", "rtol"), [("bfloat16", 2**-7), ("float16", 2**-10)])
