@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphopt.ir.known import known_array
-from graphopt.ir.types import FLOAT32, Quantization
+from graphopt.ir.types import FLOAT32, INT8, Quantization
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.kernels import COMPARISONS, KERNELS, IntegerKernel
 from graphopt.passes.quantize.parameters import Parameters, activation_parameters, fixed_parameters
@@ -16,6 +16,8 @@ from graphopt.passes.quantize.ranges import Range
 from graphopt.passes.quantize.schemes import Scheme
 
 OWN_SCALE = 3.0  # times smaller than what it is put beside: a tensor that others read too keeps its own scale
+SUMS = frozenset({"tfl.ADD", "tfl.SUB"})
+SMALLEST = 2.0**-9  # of a sum's extent: XNNPACK leaves operands whose scale is less than 2**-10 of the result's
 RangeOf = Callable[[Value, Scheme], Range | None]
 Chosen = Mapping[Node, Scheme]
 """The nodes that compute with integers, and the scheme of their activations."""
@@ -156,7 +158,19 @@ class Scales:
             return None
         low = min(item.minimum for item in ranges if item is not None)
         high = max(item.maximum for item in ranges if item is not None)
+        needed = max(map(self._least, members), default=0.0)
+        if 0 < (extent := max(high, 0.0) - min(low, 0.0)) < needed:
+            low, high = low * needed / extent, high * needed / extent
         return activation_parameters(low, high, root.scheme)
+
+    def _least(self, slot: Slot) -> float:
+        """The least extent with which kernels add the tensor to what it is added to; nothing is lost by it."""
+        found = 0.0
+        for node in slot.value.users if slot.scheme.dtype is INT8 else ():
+            if node.op in SUMS and self._chosen.get(node) == slot.scheme:
+                total = self._range(Slot(node.output, slot.scheme))
+                found = max(found, 0.0 if total is None else _extent(total) * SMALLEST)
+        return found
 
     def _is_moved(self, slot: Slot) -> bool:
         """A chosen node yields it out of tensors of the same scale."""

@@ -76,6 +76,18 @@ def test_a_recipe_can_ask_for_integers_all_the_same() -> None:
     assert pieces(model)["DELEGATE"] > 1
 
 
+@pytest.mark.parametrize("share", [1.0, 1e-2, 1e-4])
+def test_an_operand_far_smaller_than_its_sum_is_taken_too(share: float) -> None:
+    body = f"%m = tfl.MUL(%x, %c) {{{NONE}}} : {WIDE}\n%y = tfl.ADD(%x, %m) {{{NONE}}} : {WIDE}"
+    model = build(f"%c = tfl.CONSTANT() {{value = float32[] {share}}} : float32[]\n{body}", inputs=f"%x: {WIDE}")
+    ranges = {"x": (-4.0, 4.0), "m": (-4 * share, 4 * share), "y": (-4 - 4 * share, 4 + 4 * share)}
+    quantize_model(model, Recipe((Rule(mode="int8"),)), statistics(ranges), lambda *types: None, delegate=XNNPACK)
+    assert pieces(model) == {"DELEGATE": 1, **operators(model)}
+    x = np.linspace(-4, 4, 64, dtype=np.float32)[None]
+    got = LiteRTRuntime().run(model, {"x": x})["y"]
+    assert np.abs(got - x * (1 + share)).max() < 0.1
+
+
 def test_a_table_that_an_island_looks_up_in_is_stored_in_int8() -> None:
     body = f"""
     %w = tfl.CONSTANT() {{value = float32[8, 64] {[[row / 8] * 64 for row in range(8)]}}} : float32[8, 64]
