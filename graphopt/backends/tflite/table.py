@@ -37,6 +37,7 @@ FAMILIES = (
     "normalization",
     "image",
     "crops",
+    "colour",
     "neighbours",
     "matmul",
     "einsum",
