@@ -25,11 +25,15 @@ def run(options: argparse.Namespace, console: Console) -> int:
     findings = check(
         options.model, options.target, inputs=options.inputs, outputs=options.outputs, **backend_options(options)
     )
+    partition = getattr(findings, "partition", None)
     if options.json:
-        console.json({"schema": SCHEMA, "target": options.target, "findings": [item.as_dict() for item in findings]})
+        answer = {"schema": SCHEMA, "target": options.target, "findings": [item.as_dict() for item in findings]}
+        console.json(answer | ({} if partition is None else {"partition": partition.as_dict()}))
         return 1 if findings else 0
     for finding in findings:
         console.result(finding.sentence)
+    for line in partition.lines() if findings and partition is not None else ():
+        console.result(line)
     if not findings:
         console.result(f"every operator has a form in {options.target}")
     return 1 if findings else 0

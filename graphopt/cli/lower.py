@@ -10,7 +10,7 @@ from graphopt.cli.arguments import add_json, add_model, add_output, names
 from graphopt.cli.console import Console
 from graphopt.cli.output import check_folder, check_output, write_model
 from graphopt.cli.quantize import add_recipe
-from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, tensorrt_options, write_folder
+from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, check_build, tensorrt_options, write_folder
 from graphopt.cli.xla import TARGET as XLA
 from graphopt.cli.xla import add_ahead, add_xla, ahead_options, xla_options
 from graphopt.ir.errors import UsageError
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 SCHEMA = "graphopt/lower/v1"
 # Of targets that make integers as they lower: what they take of the flags for quantization, and their name for it.
-OWN_INTEGERS = {TARGET: {"data": "data"}, XLA: {"data": "data", "recipe": "recipe", "calibration": "statistics"}}
+OWN_INTEGERS = {
+    TARGET: {
+        "data": "data", "recipe": "recipe", "calibration": "statistics", "effort": "effort", "no_check": "no_check",
+    },
+    XLA: {"data": "data", "recipe": "recipe", "calibration": "statistics"},
+}  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +85,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     chosen = backend_options(options)
     if is_folder:
         check_folder(options.output, options.force, "TensorRT")
+        check_build(options)
     elif options.target == XLA:
         check_folder(options.output, options.force, "XLA")
     else:

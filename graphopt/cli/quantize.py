@@ -47,7 +47,9 @@ def add_recipe(
     )
     how.add_argument("--recipe", metavar="R.json", help="a recipe: modes by operator, layer, subgraph and signature")
     ranges = parser.add_mutually_exclusive_group()
-    ranges.add_argument("--calibration", metavar="STATS", help="statistics that `graphopt calibrate` wrote")
+    ranges.add_argument(
+        "--calibration", "--statistics", metavar="STATS", help="statistics that `graphopt calibrate` wrote"
+    )
     ranges.add_argument("--data", metavar="D", help="an .npz with samples to gather statistics from")
     parser.add_argument(
         "--effort", choices=EFFORTS, default="default", help="how many ways to quantize to int8 are tried"

@@ -24,7 +24,8 @@ def add_tensorrt(parser: argparse.ArgumentParser) -> None:
     """Precision and profiles."""
     parser.add_argument(
         "--precision", metavar="P",
-        help="fp32 (default), fp16, bf16; with --data: int8 (tensorrt, xla), fp8 (tensorrt); xla: int8-weights",
+        help="fp32 (default), fp16, bf16; with --data: int8 (tensorrt, xla), fp8 (tensorrt); tensorrt: int4; xla: "
+        "int8-weights",
     )  # fmt: skip
     parser.add_argument(
         "--profile", metavar="X=A,B,C", action="append", default=[],
@@ -32,6 +33,11 @@ def add_tensorrt(parser: argparse.ArgumentParser) -> None:
         "kernels it must run on: litert, micro, integer",
     )  # fmt: skip
     parser.add_argument("--opset", type=int, metavar="N", help="onnx, tensorrt: version of the operators (21 to 24)")
+    parser.add_argument("--block-size", type=int, metavar="N", help="tensorrt, int4: how many weights share a scale")
+    parser.add_argument("--pin", metavar="A,B", type=names, default=[], help="tensorrt: layers to keep in float32")
+    parser.add_argument(
+        "--efficient-nms", action="store_true", help="tensorrt: make heads of detectors its plugin EfficientNMS_TRT"
+    )
 
 
 def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -44,8 +50,11 @@ def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
     if kernels[-1] not in PROFILES:
         raise UsageError(f"the profile '{printable(kernels[-1])}' does not read INPUT=SHAPE,SHAPE,SHAPE")
     options.profile = kernels[-1]
-    precision = options.precision if options.target == TARGET else None
-    return {"precision": precision, "profiles": shapes, "opset": options.opset}
+    own = {
+        "precision": options.precision, "block_size": options.block_size, "pinned": tuple(options.pin),
+        "efficient_nms": options.efficient_nms,
+    }  # fmt: skip
+    return {"profiles": shapes, "opset": options.opset} | (own if options.target == TARGET else {})
 
 
 def add_gates(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +63,15 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
         "--gates", metavar="A,B", type=names, default=[],
         help="tensorrt: gates to run besides the linter: checker, onnxruntime, tensorrt-rtx, or all",
     )  # fmt: skip
+    parser.add_argument("--build", action="store_true", help="tensorrt: build the engine and time it, on a GPU here")
+
+
+def check_build(options: argparse.Namespace) -> None:
+    """Raise `NoTensorRTError`, before any work, where an engine is wanted and cannot be built here."""
+    if options.build:
+        from graphopt.backends.tensorrt.building import require_tensorrt
+
+        require_tensorrt()
 
 
 def write_folder(lowered: Lowered, options: argparse.Namespace, console: Console, started: float) -> int:
@@ -62,7 +80,7 @@ def write_folder(lowered: Lowered, options: argparse.Namespace, console: Console
 
     manifest = write_artifact(
         lowered, options.output, source=options.model, data=options.data, gates=tuple(options.gates),
-        overwrite=options.force,
+        build=options.build, overwrite=options.force,
     )  # fmt: skip
     seconds, summary = time.perf_counter() - started, manifest["summary"]
     size = sum(entry.stat().st_size for entry in os.scandir(options.output) if entry.is_file())
@@ -81,8 +99,18 @@ def write_folder(lowered: Lowered, options: argparse.Namespace, console: Console
     held = ", ".join(f"{human_bytes(number)} of {kind}" for kind, number in summary["weight_bytes"].items())
     console.result(f"{options.output}: {summary['nodes']} nodes, {human_bytes(size)}, in {seconds:.2f} s")
     console.result(f"{summary['transposes']} transposes and {summary['casts']} casts stay; weights: {held or 'none'}")
+    counts = ", ".join(f"{count} in {kind}" for kind, count in summary["computing"].items())
+    console.result(f"convolutions and products: {counts or 'none'}; layer by layer in report.json")
+    if summary["overflow"]:
+        console.result(f"{len(summary['overflow'])} tensors leave float16's range; they are in report.json")
     for gate in manifest["gates"]:
         detail = f" ({gate['detail']})" if gate["detail"] else ""
         console.result(f"gate {gate['name']}: {gate['status']}{detail}")
+    if "engine" in manifest:
+        engine = manifest["engine"]
+        console.result(
+            f"{engine['engine']}: {human_bytes(engine['bytes'])}, built in {engine['seconds']:.1f} s; a run takes "
+            f"{engine['milliseconds']['median']:.3f} ms"
+        )
     console.result(manifest["hardware"])
     return 0

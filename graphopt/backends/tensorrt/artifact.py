@@ -10,6 +10,8 @@ from typing import Any
 
 from graphopt.backends.base import Lowered
 from graphopt.backends.tensorrt.backend import TENSORRT
+from graphopt.backends.tensorrt.building import build_engine, require_tensorrt
+from graphopt.backends.tensorrt.capabilities import PLUGINS
 from graphopt.backends.tensorrt.gates import NO_HARDWARE, Gate, run_gates
 from graphopt.backends.tensorrt.layer_report import layer_report
 from graphopt.backends.tensorrt.profiles import Profile
@@ -29,14 +31,18 @@ def write_artifact(
     source: Any = None,
     data: Any = None,
     gates: Sequence[str] = (),
+    build: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write what `lower(…, "tensorrt")` made into the folder `path`; returns the manifest.
 
     `gates` names those to run on what was written (`checker`, `onnxruntime`, `tensorrt-rtx`, or `all`); `source` is
-    what to compare numbers with, on `data`. Raises `CheckError` where a gate fails, `UsageError` where the folder
+    what to compare numbers with, on `data`. With `build` the engine is built too, and timed. Raises `CheckError` where
+    a gate or the build fails, `NoTensorRTError` where there is nothing to build with, `UsageError` where the folder
     exists; nothing is left behind then.
     """
+    if build:
+        require_tensorrt()
     model = lowered.model
     described = model.metadata[TENSORRT]
     profiles = {name: Profile(*map(tuple, dims)) for name, dims in described["profiles"].items()}
@@ -44,17 +50,25 @@ def write_artifact(
         file = os.path.join(folder, MODEL)
         write_onnx(model, file)
         ran = [Gate("linter", "passed", "every node is one that TensorRT takes")]
-        ran += run_gates(gates, file, profiles=profiles, source=source, data=data, precision=described["precision"])
+        ran += run_gates(
+            gates, file, profiles=profiles, source=source, data=data, precision=described["precision"],
+            plugins=plugins_of(model),
+        )  # fmt: skip
         failed = [gate for gate in ran if gate.status == "failed"]
         if failed:
             raise CheckError("nothing was written: " + "; ".join(gate.sentence for gate in failed))
-        report = layer_report(model)
+        report = layer_report(model, described["outcome"])
         manifest = _manifest(model, described, profiles, report, ran)
         _write_json(os.path.join(folder, REPORT), report)
         _write_json(os.path.join(folder, MANIFEST), manifest)
         script = files("graphopt.backends.tensorrt").joinpath("build_script.py").read_text(encoding="utf-8")
         with open(os.path.join(folder, SCRIPT), "w", encoding="utf-8") as out:
             out.write(script)
+        if build:
+            built = build_engine(folder)
+            manifest["engine"] = built | {"engine": os.path.relpath(built["engine"], folder)}
+            manifest["hardware"] = "the engine was built and run on this machine's GPU; its numbers were not compared"
+            _write_json(os.path.join(folder, MANIFEST), manifest)
     return manifest
 
 
@@ -78,10 +92,16 @@ def _manifest(
         "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},
         "trtexec": line,
         "trtexec_tensorrt_10": f"{line} --stronglyTyped",
-        "summary": {key: value for key, value in report.items() if key != "layers"},
+        "summary": {key: value for key, value in report.items() if key not in ("layers", "activations")},
+        "plugins": plugins_of(model),
         "gates": [gate.as_dict() for gate in gates],
         "hardware": NO_HARDWARE,
     }
+
+
+def plugins_of(model: Model) -> list[str]:
+    """The plugins of TensorRT's that the model uses."""
+    return sorted({node.op_type for graph in model.graphs for node in graph if node.op in PLUGINS})
 
 
 def trtexec(profiles: Mapping[str, Profile]) -> str:

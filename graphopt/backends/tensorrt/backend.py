@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
@@ -11,6 +12,7 @@ from graphopt.backends.tensorrt.choosing import quantize_best
 from graphopt.backends.tensorrt.linter import findings_of
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
+from graphopt.backends.tensorrt.partition import Partition, partition_of
 from graphopt.backends.tensorrt.precision import BODIES, narrow
 from graphopt.backends.tensorrt.profiles import check_profiles, make_profiles
 from graphopt.ir.formats.onnx.elements import DOMAINS
@@ -19,14 +21,25 @@ from graphopt.ir.model import Model
 TENSORRT = "tensorrt"  # key in Model.metadata: what was asked for, and what was found
 
 
+class Found(list[Finding]):
+    """Findings, and the `partition` of the model that is left without them."""
+
+    def __init__(self, findings: Iterable[Finding], partition: Partition):
+        super().__init__(findings)
+        self.partition = partition
+
+
 class TensorRTBackend:
     """Lowers to ONNX that TensorRT builds."""
 
     name = "tensorrt"
 
-    def check(self, model: Model, **options: Any) -> list[Finding]:
-        """Every node that has no form in ONNX or that TensorRT refuses; nothing is changed."""
-        return self._lower(model, make_options(TensorRTOptions, self.name, options))[1]
+    def check(self, model: Model, **options: Any) -> Found:
+        """Every node that has no form in ONNX or that TensorRT refuses, and the partition that is left without them;
+        nothing is changed."""
+        chosen = make_options(TensorRTOptions, self.name, options)
+        lowered, findings = self._to_onnx(model, chosen)
+        return Found(findings, partition_of(lowered.model, findings))
 
     def lower(self, model: Model, **options: Any) -> Lowered:
         """A model of ONNX's dialect, with the options under `tensorrt` in its metadata.
@@ -34,26 +47,24 @@ class TensorRTBackend:
         Raises `UnloweredError` with what TensorRT refuses, `UsageError` for profiles that do not fit.
         """
         chosen = make_options(TensorRTOptions, self.name, options)
-        lowered, findings = self._lower(model, chosen)
+        lowered, findings = self._to_onnx(model, chosen)
         if findings:
             raise UnloweredError("TensorRT", findings)
+        lowered.model, outcome = _choose_types(lowered.model, chosen)
+        lowered.notes += outcome.notes
+        lowered.model.metadata[TENSORRT] = _described(lowered.model, chosen, outcome)
         return lowered
 
-    def _lower(self, model: Model, options: TensorRTOptions) -> tuple[Lowered, list[Finding]]:
+    def _to_onnx(self, model: Model, options: TensorRTOptions) -> tuple[Lowered, list[Finding]]:
         if model.format == "onnx":
             lowered, findings = Lowered(model.clone(), _empty_report()), list[Finding]()
         else:
-            lowered, findings = OnnxBackend()._lower(model, OnnxOptions(options.signatures, options.opset, widen=False))
+            lowered, findings = OnnxBackend()._lower(
+                model, OnnxOptions(options.signatures, options.opset, widen=False, efficient_nms=options.efficient_nms)
+            )
         profiles = make_profiles(options.profiles)
         check_profiles(lowered.model, profiles)
-        if findings:
-            return lowered, findings
-        findings = findings_of(lowered.model, profiles)
-        if not findings:
-            lowered.model, outcome = _choose_types(lowered.model, options)
-            lowered.notes += outcome.notes
-            lowered.model.metadata[TENSORRT] = _described(lowered.model, options, outcome)
-        return lowered, findings
+        return lowered, findings or findings_of(lowered.model, profiles)
 
 
 def _choose_types(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:

@@ -53,6 +53,7 @@ OPERATORS: Mapping[str, frozenset[str]] = {
     **_table(TRUTH, "And If Not Or Xor"),
     **_table(ANY | STORED, "DequantizeLinear Loop QuantizeLinear Scan"),
 }  # fmt: skip
+PLUGINS = frozenset({"TRT.EfficientNMS_TRT"})  # of TensorRT's own library, which it looks up by name
 FIRST = {"Where": 1, "Loop": 2}  # place of the input whose type counts, where it is not the first
 OWN_TYPES = FLOATS | {"int32", "int64", "bool"}  # of tensors; STORED ones only beside Q, DQ and Cast
 BESIDE_STORED = frozenset(

@@ -69,15 +69,26 @@ def run_gates(
     source: Any = None,
     data: Any = None,
     precision: str = "fp32",
+    plugins: Sequence[str] = (),
 ) -> list[Gate]:
-    """Run the gates in `names` on the ONNX file at `path`; all others come back as not run."""
+    """Run the gates in `names` on the ONNX file at `path`; all others come back as not run.
+
+    So do those that know nothing of the `plugins` of TensorRT's that the file uses.
+    """
     chosen = chosen_gates(names)
     calls: Mapping[str, Callable[[], Gate]] = {
         "checker": lambda: checker(path),
         "onnxruntime": lambda: numerics(path, source, data, precision, profiles or {}),
         "tensorrt-rtx": lambda: rtx(path, profiles or {}),
     }
-    return [calls[name]() if name in chosen else Gate(name, "not run", "not asked for") for name in GATES]
+    lacking = f"it has no {', '.join(plugins)}, TensorRT's plugin" if plugins else ""
+    return [_gate(name, calls[name], name in chosen, lacking if name != "checker" else "") for name in GATES]
+
+
+def _gate(name: str, call: Callable[[], Gate], is_chosen: bool, lacking: str) -> Gate:
+    if not is_chosen:
+        return Gate(name, "not run", "not asked for")
+    return Gate(name, "not run", lacking) if lacking else call()
 
 
 def checker(path: str) -> Gate:

@@ -14,6 +14,7 @@ from graphopt.backends.tensorrt.capabilities import (
     MOST_K,
     OPERATORS,
     OWN_TYPES,
+    PLUGINS,
     REFUSED,
     STORED,
     WIDER,
@@ -60,7 +61,7 @@ def _input_reason(node: Node, profiled: Collection[str], model: Model) -> Reason
 
 
 def _reason(node: Node, types: Types) -> Reason | None:
-    if node.op_type in _PARTS:
+    if node.op_type in _PARTS or node.op in PLUGINS:
         return None
     if node.dialect != "onnx":
         return "TensorRT has no such operator", "load a plugin that has it, or write it with other operators"

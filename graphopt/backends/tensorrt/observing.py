@@ -41,5 +41,8 @@ def observe(model: Model, options: TensorRTOptions, watcher: Watcher | None = No
 
     recipe = options.chosen_recipe
     method, *also = (*options.methods, *(recipe.range_methods if recipe is not None else ()))
-    statistics = calibrate(model, options.data, method=method, also=also, runtime="onnxruntime", watcher=watcher)
+    statistics = calibrate(
+        model, options.data, method=method, also=also, runtime="onnxruntime", watcher=watcher,
+        check=not options.no_check,
+    )  # fmt: skip
     return Observed(statistics, KEEPING)

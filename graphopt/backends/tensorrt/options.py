@@ -38,9 +38,10 @@ class TensorRTOptions:
     int8 standing for fp8 where that is the precision; without one all that can be are. `data` are samples as
     `calibrate` takes them, `statistics` what it made of them, or a file of it: int8 and fp8 need one of them, in fp16
     they show which tensors leave its range. `method` is how ranges are chosen unless the recipe says otherwise; if it
-    is not given, `effort` (fast, default, high) says how many ways are tried on the samples. `block_size` is how many
-    int4 weights share a scale. `pinned` names nodes, by the source's names, to keep in float32. With `efficient_nms`,
-    the heads of detectors become TensorRT's plugin of that name.
+    is not given, `effort` (fast, default, high) says how many ways are tried on the samples, and with `no_check` what
+    is wrong with these is noted instead of raised. `block_size` is how many int4 weights share a scale. `pinned` names
+    nodes, by the source's names, to keep in float32. With `efficient_nms`, the heads of detectors become TensorRT's
+    plugin of that name.
     """
 
     signatures: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class TensorRTOptions:
     recipe: Any = None
     method: str | RangeMethod = ""
     effort: str = "default"
+    no_check: bool = False
     block_size: int = 0
     pinned: tuple[str, ...] = ()
     efficient_nms: bool = False

@@ -13,6 +13,7 @@ from graphopt.ir.known import known_array
 from graphopt.ir.types import BOOL, FLOAT32, INT32, INT64, TensorType
 from graphopt.ir.value import Value
 
+PLUGIN = "TRT.EfficientNMS_TRT"
 LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -87,6 +88,8 @@ def _filled(op: Lowering, value: Value, size: int) -> Value:
 @RULES.legalize("tf.CombinedNonMaxSuppression")
 def combined_suppression(op: Lowering) -> Sequence[Value]:
     """All classes of all pictures are suppressed at once; what is left is a mask, under which the best are taken."""
+    if op.options.efficient_nms:
+        return _by_plugin(op)
     boxes, scores, _, _, overlap, least = op.inputs
     pictures, many, shared, _ = op.static(boxes)
     classes = op.static(scores)[2]
@@ -147,3 +150,35 @@ def _best(op: Lowering, scores: Value, sizes: tuple[int, int, int, int], size: i
         parts = [op.source("tf.Pad", part, op.integers(rows)) for part, rows in zip(parts, paddings, strict=True)]
     counted = op.source("tf.Sum", op.source("tf.Cast", is_there, DstT=INT32), op.integers([1]))
     return [*parts, counted]
+
+
+def _by_plugin(op: Lowering) -> Sequence[Value]:
+    """TensorRT's plugin, which knows no most boxes of one class: it is asked for the most boxes in all."""
+    boxes, scores = op.input(0), op.input(1)
+    each, total = (int(op.constant_input(place, "the number of boxes").reshape(())) for place in (2, 3))
+    overlap = float(op.constant_input(4, "the overlap").reshape(()))
+    least = float(op.constant_input(5, "the least score").reshape(()))
+    if each < total:
+        op.refuse(
+            f"it takes {each} boxes of a class and {total} in all, and the plugin knows no most of a class",
+            "leave --efficient-nms out, or let each class have as many boxes as there are in all",
+        )
+    dims = op.type.shape.dims
+    pictures = dims[0] if dims else None
+    kinds = [
+        shaped(INT32, [pictures, 1]), shaped(FLOAT32, [pictures, total, 4]), shaped(FLOAT32, [pictures, total]),
+        shaped(INT32, [pictures, total]),
+    ]  # fmt: skip
+    attrs = {
+        "plugin_version": b"1", "background_class": -1, "max_output_boxes": total, "score_threshold": least,
+        "iou_threshold": overlap, "score_activation": 0, "class_agnostic": 0, "box_coding": 0,
+    }  # fmt: skip
+    made = op.edit.node(PLUGIN, (boxes, scores), attrs, types=kinds, name=f"{op.node.name}/plugin")
+    count, chosen, best, numbers = made.outputs
+    if op.attr("clip_boxes"):
+        zero, one = (op.constant(np.asarray(number, np.float32)) for number in (0, 1))
+        chosen = op.source("tf.Minimum", op.source("tf.Maximum", chosen, zero), one)
+    return [
+        op.source("tf.Identity", chosen), op.source("tf.Identity", best), op.source("tf.Cast", numbers, DstT=FLOAT32),
+        op.source("tf.Reshape", count, op.integers([-1])),
+    ]  # fmt: skip
