@@ -13,6 +13,7 @@ from graphopt.ir.model import Model
 from graphopt.names import close_names
 from graphopt.passes.quantize.methods import RangeMethod, range_method
 from graphopt.passes.quantize.statistics import Collected, Statistics
+from graphopt.runtimes.base import DEFAULT_SIGNATURE
 from graphopt.sample_streams import Sample, stream_samples
 from graphopt.samples import signature_of, typed_inputs
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from graphopt.runtimes.base import Array, Runtime
     from graphopt.runtimes.observation import Observer, See
 
+TFLITE = "tflite"
+_OF_TENSORFLOW = frozenset({"tensorflow", "reference"})
 _CONTROL = frozenset({"Enter", "Switch", "RefEnter", "RefSwitch"})  # of v1: TensorFlow shows nothing behind them
 Report = Callable[[int, int, str], None]
 
@@ -69,15 +72,17 @@ def calibrate(
     need no data. `shard` (k, n) takes the k-th of n parts of the samples, k from 1; `first_sample` numbers them from
     there. Statistics of shards merge to those of one run (`graphopt.passes.quantize.statistics.merge`).
 
-    `runtime` is litert, tensorflow or reference; by default LiteRT for TFLite models, and for TensorFlow's TensorFlow
-    where it is installed and sees all of the model. With `check` off, what is wrong with the samples is noted
-    instead of raised. `watcher` is shown each sample and each tensor; `into` are empty
-    statistics to gather in, which know what to collect. Notes are in `Statistics.notes`.
+    `runtime` is litert, tensorflow or reference. By default LiteRT runs what the model is lowered to; one that
+    cannot be lowered is run by TensorFlow, where it is installed and sees all of it, or by the reference. With `check`
+    off, what is wrong with the samples is noted instead of raised. `watcher` is shown each sample and each tensor;
+    `into` are empty statistics to gather in, which know what to collect. Notes are in `Statistics.notes`.
 
     Raises `UsageError` for data that do not fit the model, `CheckError` for samples that cannot be right, `RunError`
-    where the model fails.
+    where the model fails, `UnsupportedError` where LiteRT is to run what cannot be lowered.
     """
     loaded = _loaded(model)
+    if runtime in ("litert", None):
+        loaded, runtime = _for_litert(loaded, must=runtime is not None)
     chosen = range_method(method)
     collected = Collected.for_methods(chosen, *map(range_method, also), channels=channels)
     statistics = Statistics(chosen, collected) if into is None else into
@@ -96,12 +101,31 @@ def _loaded(source: Any) -> Model:
     return load(source)
 
 
+def _for_litert(model: Model, *, must: bool) -> tuple[Model, str | None]:
+    """What LiteRT runs of `model`, lowered where it is TensorFlow's, or the model itself and what else runs it.
+
+    Raises `UnsupportedError` where it `must` be LiteRT and cannot.
+    """
+    if own_runtime(model) not in _OF_TENSORFLOW or not (must or importlib.util.find_spec("ai_edge_litert")):
+        return model, None
+    from graphopt.lowering import lower
+
+    try:
+        return lower(model, TFLITE).model, "litert"
+    except UnsupportedError:
+        if must:
+            raise
+        return model, None
+
+
 def _by_signature(model: Model, data: Any, signature: str | None) -> dict[str, Any]:
     """Data for each signature that has any."""
     if signature is None and isinstance(data, Mapping) and data and set(data) <= set(model.signatures):
         names = {name for item in model.signatures.values() for name in item.inputs}
         if not set(data) <= names:
             return dict(data)
+    if signature is None and model.format != TFLITE and DEFAULT_SIGNATURE in model.signatures:
+        signature = DEFAULT_SIGNATURE  # which lowering puts first
     chosen = signature_of(model, signature)
     return {next(name for name, item in model.signatures.items() if item is chosen): data}
 
@@ -211,7 +235,7 @@ def observer_for(model: Model, signature: str | None, runtime: str | Runtime | N
         model = _frozen(model)
     name = runtime if runtime is None or isinstance(runtime, str) else runtime.name
     if name is None:
-        name = _default_runtime(model)
+        name = own_runtime(model)
     if name == "litert":
         from graphopt.runtimes.litert_observer import LiteRTObserver
 
@@ -235,8 +259,9 @@ def _frozen(model: Model) -> Model:
         return model
 
 
-def _default_runtime(model: Model) -> str:
-    """LiteRT and ONNX Runtime for their own operators; TensorFlow, which is faster than the reference, where it sees everything."""
+def own_runtime(model: Model) -> str:
+    """What runs a model as it is: LiteRT and ONNX Runtime their own operators, TensorFlow, which is faster than the
+    reference, what it sees all of."""
     if any(node.dialect == "tfl" for node in model.graph):
         return "litert"
     if model.format == "onnx":

@@ -14,13 +14,17 @@ from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import MODES, PRESETS, Recipe, load_recipe, preset
 from graphopt.passes.quantize.statistics import Statistics
+from graphopt.runtimes.observation import is_seen
 
 if TYPE_CHECKING:
+    from graphopt.backends.observed import Observed
     from graphopt.samples import Samples
     from graphopt.tuning.choosing import Chosen, Report
 
 PROFILES = ("litert", "micro", "integer")
 INTEGER = "integer"
+KEEPING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"})
+"""Operators that keep the elements of a tensor as they are."""
 EFFORTS = ("fast", "default", "high")
 
 
@@ -73,8 +77,9 @@ def quantize(
     if profile != PROFILES[0]:
         _refuse_missing(make_plan(model, chosen, supports, delegate), supports, profile)
     if data is None or calibration is not None or not chosen.needs_statistics:
-        result = Quantized(model, Plan(), _statistics(calibration), notes)
-        result.plan = quantize_model(model, chosen, result.statistics, supports, delegate=delegate)
+        known = None if calibration is None else _known(model, calibration, chosen)
+        result = Quantized(model, Plan(), None if known is None else known.statistics, notes)
+        result.plan = quantize_model(model, chosen, known, supports, delegate=delegate)
     else:
         from graphopt.tuning.flow import prepare
 
@@ -183,12 +188,15 @@ def refuse_floats(plan: Plan, target: str) -> None:
         raise UnloweredError(target, findings)
 
 
-def _statistics(calibration: Any) -> Statistics | None:
-    """Statistics without samples: those given, if any."""
-    if isinstance(calibration, Statistics):
-        return calibration
-    if calibration is not None:
-        from graphopt.passes.quantize.statistics_file import load_statistics
+def _known(model: Model, calibration: Any, recipe: Recipe) -> Observed:
+    """Given statistics, of this model or of the one it was lowered from.
 
-        return load_statistics(calibration)
-    return None
+    Raises `UsageError` where the recipe needs some and they know no tensor of the model.
+    """
+    from graphopt.backends.observed import Observed, given_statistics
+
+    known = Observed(given_statistics(calibration), KEEPING)
+    floats = [value for graph in model.graphs for node in graph for value in node.outputs if is_seen(value)]
+    if recipe.needs_statistics and floats and not any(known.of(value) is not None for value in floats):
+        raise UsageError("the statistics know no tensor of this model: calibrate it (graphopt calibrate)")
+    return known

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from graphopt.ir.value import Value
 from graphopt.names import tensor_name, without_calls
+from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.statistics import Statistics, TensorStatistics
 
 FAR = 8  # operators that only move elements, between a tensor that statistics know and one that they do not
@@ -27,6 +28,11 @@ class Observed:
             for name in dict.fromkeys((key.tensor, without_calls(key.tensor))):
                 known = name in self._named and self._named[name] is not held
                 self._named[name] = None if known and name != key.tensor else held
+
+    @property
+    def method(self) -> RangeMethod:
+        """How ranges are chosen unless a recipe says otherwise."""
+        return self.statistics.method
 
     def of(self, value: Value) -> TensorStatistics | None:
         """What is known of a value, or of one with the same elements; None where nothing is."""

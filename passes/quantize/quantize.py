@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from graphopt.ir.errors import UsageError
+from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Node, Value
@@ -15,21 +15,35 @@ from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.boundary import set_boundary
 from graphopt.passes.quantize.delegates import CLAMPS, Delegate
 from graphopt.passes.quantize.integers import IntegerEdits, requantize_clamps, with_ranges
+from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.ranges import Range, range_of
 from graphopt.passes.quantize.recipe import Recipe
 from graphopt.passes.quantize.schemes import Scheme
-from graphopt.passes.quantize.statistics import Statistics
+from graphopt.passes.quantize.statistics import TensorStatistics
 from graphopt.passes.quantize.storage import StorageEdits
 from graphopt.passes.quantize.trained import Trained, fold_trained_weights, merge_requantizations, take_trained_ranges
 from graphopt.passes.quantize.weights import Rounding, WeightQuantizer
 from graphopt.passes.removal import remove_dead
 
 
+class Known(Protocol):
+    """What knows statistics of tensors, as `Statistics` does."""
+
+    @property
+    def method(self) -> RangeMethod:
+        """How ranges are chosen unless the recipe says otherwise."""
+        ...
+
+    def of(self, value: Value) -> TensorStatistics | None:
+        """What is known of a value, if anything is."""
+        ...
+
+
 def quantize_model(
     model: Model,
     recipe: Recipe,
-    statistics: Statistics | None,
+    statistics: Known | None,
     supports: Supports,
     *,
     magnitudes: Mapping[Node, np.ndarray[Any, Any]] | None = None,
@@ -51,11 +65,13 @@ def quantize_model(
         raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
     ranges = _Ranges(plan, statistics, trained)
     tensors: dict[Any, Tensor] = {}
+    lost: dict[Node, str] = {}
     for graph in model.graphs:
         quantizer = WeightQuantizer(magnitudes, rounding, tensors)
         decisions = {node: plan.decisions[node] for node in graph if node in plan.decisions}
         wanted = {node: item.activation for node, item in decisions.items() if item.activation is not None}
         chosen, scales, left = with_ranges(wanted, ranges)
+        lost.update(left)
         for node, reason in left.items():
             plan.demote(node, reason)
         specs = {node: decisions[node].weights for node in chosen}
@@ -69,6 +85,9 @@ def quantize_model(
                 storage.apply(node, decision)
         merge_requantizations(graph)
         remove_dead(graph, [node for node in graph if not node.has_uses])
+    if lost:
+        node, reason = next(iter(lost.items()))
+        plan.notes.append(f"{len(lost)} operators stay float after all, '{printable(node.name)}' first: {reason}")
     plan.notes += set_boundary(model, recipe, ranges)
     return plan
 
@@ -86,7 +105,7 @@ def _trained(model: Model, recipe: Recipe) -> Trained:
 class _Ranges:
     """Ranges of activations: those that training chose, or by the recipe of the operator that yields them."""
 
-    def __init__(self, plan: Plan, statistics: Statistics | None, trained: Trained):
+    def __init__(self, plan: Plan, statistics: Known | None, trained: Trained):
         self._plan, self._statistics, self._trained = plan, statistics, trained
 
     def __call__(self, value: Value, scheme: Scheme) -> Range | None:

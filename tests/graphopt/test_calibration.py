@@ -10,13 +10,14 @@ import pytest
 
 import graphopt
 from graphopt.calibration import calibrate
-from graphopt.ir.errors import CheckError, MalformedError, UsageError
+from graphopt.ir.errors import CheckError, MalformedError, UnsupportedError, UsageError
 from graphopt.ir.formats.tflite import read_tflite, tflite_bytes
 from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
 from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.statistics import Collected, Statistics, merge
 from graphopt.passes.quantize.statistics_file import statistics_bytes
+from graphopt.testing.lowering import text_model
 
 TEXT = """
 graph @main(%x, %s) -> (%y, %t) {
@@ -185,7 +186,7 @@ def test_weights_that_stay_variables_are_known(tmp_path) -> None:
     module = Module()
     tf.saved_model.save(module, str(tmp_path / "saved"))
     data = {"x": np.eye(2, dtype=np.float32)[:, None]}
-    found = calibrate(str(tmp_path / "saved"), data, check=False)
+    found = calibrate(str(tmp_path / "saved"), data, runtime="reference", check=False)
     ends = {(item.minimum, item.maximum) for item in found.tensors.values()}
     assert {(0.0, 1.0), (-1.0, 2.0), (0.0, 2.0)} <= ends
 
@@ -207,7 +208,7 @@ def test_v1_loops_are_seen_into() -> None:
     """
     model = parse_model(text)
     model.set_signature({"x": model.graph.inputs[0]}, {"y": model.graph.outputs[0]})
-    found = calibrate(model, [np.float32(1), np.float32(3)], check=False)
+    found = calibrate(model, [np.float32(1), np.float32(3)], runtime="reference", check=False)
     double = found.find("double")
     assert (double.minimum, double.maximum, double.count) == (2, 96, 11)
 
@@ -284,3 +285,44 @@ def test_bad_samples_are_refused_or_noted(model: Model, data: dict[str, np.ndarr
     found = calibrate(model, data, check=False)
     assert "sample 7: input 'x' holds NaN" in found.notes
     assert found.find("x").nans == 1
+
+
+def dense() -> Model:
+    weights = np.random.default_rng(1).normal(size=(8, 12)).astype(np.float32).tolist()
+    body = f"""
+    %w = tf.Const() {{dtype = float32, value = float32[8, 12] {weights}}} : float32[8, 12]
+    %h = tf.MatMul(%x, %w) {{T = float32, transpose_a = false, transpose_b = false}} : float32[2, 12]
+    %r = tf.Relu(%h) {{T = float32}} : float32[2, 12]
+    %y = tf.Tanh(%r) {{T = float32}} : float32[2, 12]
+    """
+    return text_model(body, "%x: float32[2, 8]")
+
+
+@pytest.mark.parametrize("runtime", [None, "litert", "reference"])
+def test_statistics_of_a_model_of_tensorflow_serve_the_one_it_is_lowered_to(runtime: str | None) -> None:
+    data = {"x": np.random.default_rng(0).normal(size=(12, 2, 8)).astype(np.float32)}
+    statistics = calibrate(dense(), data, runtime=runtime)
+    assert (statistics.find("h") is None) is (runtime != "reference")  # in TFLite, r comes of the layer itself
+    for given in (dense(), graphopt.lower(dense(), "tflite").model):
+        quantized = graphopt.quantize(given, "int8", calibration=statistics)
+        assert {row["compute"] for row in quantized.plan.rows()} == {"int8"}
+        assert quantized.notes == []
+
+
+def test_statistics_that_know_too_little() -> None:
+    statistics = calibrate(dense(), {"x": np.random.default_rng(0).normal(size=(12, 2, 8)).astype(np.float32)})
+    del statistics.tensors[next(key for key in statistics.tensors if key.tensor == "r:0")]
+    (note,) = graphopt.quantize(dense(), "int8", calibration=statistics).notes
+    assert note == "2 operators stay float after all, 'r' first: no range of 'r' is known"
+    statistics.tensors.clear()
+    with pytest.raises(UsageError, match="the statistics know no tensor of this model"):
+        graphopt.quantize(dense(), "int8", calibration=statistics)
+    assert graphopt.quantize(dense(), "dynamic", calibration=statistics).notes == []
+
+
+def test_what_cannot_be_lowered_runs_elsewhere() -> None:
+    model = text_model("%y = tf.Erfinv(%x) {T = float32}", "%x: float32[2]")
+    data = {"x": np.random.default_rng(0).uniform(-0.9, 0.9, (12, 2)).astype(np.float32)}
+    assert calibrate(model, data, runtime=None).find("y").samples == 12
+    with pytest.raises(UnsupportedError, match="Erfinv"):
+        calibrate(model, data, runtime="litert")

@@ -163,9 +163,10 @@ class _Planner:
                 "int8 activations need ranges: give samples (data, --data) or statistics (--calibration), or ask for "
                 "int8-weights"
             )
-        from graphopt.calibration import calibrate
+        from graphopt.calibration import calibrate, own_runtime
 
-        return calibrate(self.model, options.data, method=DEFAULT, also=self.recipe.range_methods)
+        runtime = own_runtime(self.model)
+        return calibrate(self.model, options.data, method=DEFAULT, also=self.recipe.range_methods, runtime=runtime)
 
 
 def _recipe_of(options: XlaOptions) -> Recipe:
