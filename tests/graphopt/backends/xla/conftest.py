@@ -45,19 +45,18 @@ def agrees() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def operations() -> Callable[..., dict[str, int]]:
     """`operations(body, inputs, outputs)`: what of StableHLO a graph becomes, constants left out."""
-    from graphopt.backends.xla.bindings import bindings, make_context
-    from graphopt.backends.xla.emitter import Emitter
+    from graphopt.backends.xla.backend import XlaBackend
     from graphopt.backends.xla.options import XlaOptions
+    from graphopt.passes.report import RunReport
     from graphopt.testing.lowering import text_model
 
     def found(body: str, inputs: str = "%x: float32[2, 3]", outputs: str = "%y", **options: Any) -> dict[str, int]:
         model = text_model(body, inputs, outputs)
-        with make_context(), bindings().ir.Location.unknown():
-            signature = next(iter(model.signatures.values()))
-            emitted = Emitter(model, XlaOptions(**options)).emit(signature)
-            assert emitted.findings == []
-            assert emitted.module.operation.verify()
-            names = re.findall(r"(?:stablehlo|chlo)\.(\w+)", str(emitted.module))
+        name = next(iter(model.signatures))
+        _, emitted = XlaBackend()._emit(model, name, XlaOptions(**options), RunReport())
+        assert emitted.findings == []
+        assert emitted.module.operation.verify()
+        names = re.findall(r"= \"?(?:stablehlo|chlo)\.(\w+)", str(emitted.module))
         return {name: count for name, count in Counter(names).items() if name not in ("constant", "return")}
 
     return found

@@ -53,16 +53,6 @@ def test_constants_of_every_type(count: int, weights: str) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", ["3, 3", "2, 3, 5", "4, 2"])
-def test_diagonals_and_bands(shape: str) -> None:
-    body = (
-        "%l = tf.Const() {value = int64[] 1}\n%u = tf.Const() {value = int64[] -1}\n"
-        "%y = tf.MatrixBandPart(%x, %l, %u)\n%d = tf.MatrixDiagPart(%x)\n%m = tf.MatrixDiag(%d)"
-    )
-    model = text_model(body, f"%x: float32[{shape}]", "%y, %d, %m")
-    assert_lowers(model, target="xla", reference="reference", random=1, fallback=False)
-
-
 def test_ranges_and_fills() -> None:
     body = (
         "%a = tf.Const() {value = int32[] 2}\n%b = tf.Const() {value = int32[] 11}\n"
