@@ -10,7 +10,7 @@ from graphopt.discovery import Names
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 from graphopt.passes.quantize.delegates import XNNPACK, Delegate
-from graphopt.passes.quantize.plan import Plan, Supports, make_plan
+from graphopt.passes.quantize.plan import Plan, Supports, make_plan, types_around
 from graphopt.passes.quantize.quantize import quantize_model
 from graphopt.passes.quantize.recipe import MODES, PRESETS, Recipe, load_recipe, preset
 from graphopt.passes.quantize.statistics import Statistics
@@ -167,8 +167,7 @@ def _refuse_missing(plan: Plan, supports: Supports, profile: str) -> None:
 
     findings = []
     for node, decision in plan.decisions.items():
-        types = tuple(value and value.type for value in node.inputs), tuple(value.type for value in node.outputs)
-        reason = None if decision.activation is not None else supports(node.op_type, *types, node.attrs)
+        reason = None if decision.activation is not None else supports(node.op_type, *types_around(node), node.attrs)
         if reason is not None:
             findings.append(Finding(node.name, node.op, node.source_names, reason, "choose another profile"))
     if findings:

@@ -36,7 +36,9 @@ def set_boundary(model: Model, recipe: Recipe, range_of: RangeOf) -> list[str]:
             ("output", recipe.output_type, graph.outputs),
         ):
             scheme = SCHEMES.get(dtype_named(type))
-            for value in dict.fromkeys(values) if scheme is not None else ():
+            if scheme is None:
+                continue
+            for value in dict.fromkeys(values):
                 given, name = value.dtype.name, value.name
                 if reason := _change(kind, graph, value, scheme, range_of):
                     notes.append(f"{kind} '{name}' stays {given}: {reason}")

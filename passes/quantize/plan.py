@@ -146,8 +146,8 @@ def _refusal(node: Node, decision: Decision, supports: Supports) -> str | None:
     if decision.mode == "float16":
         stored[0] = TensorType(FLOAT16, node.outputs[0].shape)
     if decision.mode == "dynamic" or (node.op in TABLES and decision.weights):
-        inputs = tuple(stored.get(index, value and value.type) for index, value in enumerate(node.inputs))
-        outputs = tuple(value.type for value in node.outputs)
+        held, outputs = types_around(node)
+        inputs = tuple(stored.get(index, type) for index, type in enumerate(held))
         if node.op in TABLES:
             outputs = (TensorType(stored[0].dtype, outputs[0].shape, _SOME),)
         return supports(node.op_type, inputs, outputs, node.attrs)
@@ -199,6 +199,12 @@ def _stored(node: Node, recipe: OperatorRecipe, delegate: Delegate | None = None
         reason += f": {delegate.name} takes no {node.op_type} with int8 weights alone"
         return Decision("weight-only", reason, recipe, None, specs)
     return Decision("dynamic", "integer weights, activations quantized on the fly", recipe, None, specs)
+
+
+def types_around(node: Node) -> tuple[Types, Types]:
+    """Types of what a node reads and yields."""
+    inputs = tuple(None if value is None else value.type for value in node.inputs)
+    return inputs, tuple(value.type for value in node.outputs)
 
 
 def _has(node: Node, index: int) -> bool:
