@@ -13,6 +13,7 @@ from graphopt.backends.tflite.findings import leftovers
 from graphopt.backends.tflite.legalize import COMPLEX, Legalize, LegalizeFirst
 from graphopt.backends.tflite.options import TFLiteOptions
 from graphopt.backends.tflite.passthrough import custom_notes, pass_through
+from graphopt.backends.tflite.pictures import INLINE, loop_over_pictures
 from graphopt.backends.tflite.signatures import join, signature_model
 from graphopt.backends.tflite.tables import drop_tables, fill_tables, hold_contents
 from graphopt.backends.tflite.variables import changing_variables, has_state, initialise, lower_handles, order_effects
@@ -93,6 +94,8 @@ class TFLiteBackend:
         _run(prepare, part, report, rounds=ROUNDS)
         if options.unroll:  # by now lists are tensors, whose sizes follow from what loops are given
             _run(UNROLL + prepare, part, report, rounds=ROUNDS)
+        if loop_over_pictures(part):
+            _run(INLINE, part, report)
         plain_outputs(part)
         if options.fuse_lstm:
             _run(FUSE_LSTM, part, report)

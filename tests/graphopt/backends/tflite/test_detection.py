@@ -85,7 +85,7 @@ class TestSuppression:
 
 
 def combined(
-    pictures: int = 1, many: int = 10, shared: int = 1, classes: int = 3, each: int = 4, total: int = 6,
+    pictures: int | str = 1, many: int = 10, shared: int = 1, classes: int = 3, each: int = 4, total: int = 6,
     pad: str = "false", clip: str = "true",
 ) -> Any:  # fmt: skip
     text = constants() + COMBINED.format(each=each, total=total, pad=pad, clip=clip)
@@ -123,12 +123,28 @@ class TestCombined:
         boxes, scores = (value.shape.static for value in model.graph.inputs)
         assert_lowers(model, data=boxes_and_scores(each, boxes[:-1], scores))
 
+    @pytest.mark.parametrize("shared", [1, 2])
+    @pytest.mark.parametrize("pad", ["true", "false"])
+    def test_any_number_of_pictures(self, shared: int, pad: str) -> None:
+        """A loop, of which LiteRT runs as many steps as there are pictures."""
+        dynamic = combined("?", 8, shared, 2, 3, 5, pad)
+        samples = [boxes_and_scores(seed, (many, 8, shared), (many, 8, 2)) for seed, many in ((0, 1), (1, 3))]
+        data = [{name: value[0] for name, value in sample.items()} for sample in samples]
+        counts = operators(assert_lowers(dynamic, data=data).model)
+        assert (counts["WHILE"], counts["NON_MAX_SUPPRESSION_V4"]) == (1, 2)
+
+    def test_many_pictures(self) -> None:
+        model = combined(20, 5, 1, 30, 2, 4)
+        sample = boxes_and_scores(0, (20, 5, 1), (20, 5, 30))
+        counts = operators(assert_lowers(model, data=sample).model)
+        assert (counts["WHILE"], counts["NON_MAX_SUPPRESSION_V4"]) == (1, 30)
+
 
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ("%boxes: float32[?, 5, 1, 4], %scores: float32[?, 5, 3]", "not wholly known"),
-        ("%boxes: float32[9, 5, 1, 4], %scores: float32[9, 5, 90]", "9 times 90 classes"),
+        ("%boxes: float32[?, ?, 1, 4], %scores: float32[?, ?, 3]", "not wholly known"),
+        ("%boxes: float32[2, 5, 1, 4], %scores: float32[2, 5, 600]", "600 classes"),
     ],
 )
 def test_what_is_combined_of_too_much_or_too_little_known_is_left(inputs: str, reason: str) -> None:
