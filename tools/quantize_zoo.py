@@ -3,8 +3,10 @@
     python tools/quantize_zoo.py [NAME ...]    # needs the extra `tensorflow` and, for digits, scikit-learn
 
 Each leaves `saved_model/`, `calibration.npz` (20 inputs), `judged.npz` (20 other inputs, TensorFlow's outputs, and
-labels where there are any) in its folder of $GRAPHOPT_ZOO. The networks on digits are trained on scikit-learn's; the
-others have seeded weights, with statistics that fit their inputs.
+labels where there are any) in its folder of $GRAPHOPT_ZOO. A deep network with random weights is chaotic: what 8 bits
+lose anywhere near its input is all noise at its output, and no way to quantize could be told from another. So networks
+on digits and the Keras applications are trained on scikit-learn's digits, the latter for a minute, on small pictures,
+and carried over to full size. The others are small, with seeded weights and statistics that fit their inputs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from forks import in_child
 
 CALIBRATION, JUDGED, SAMPLES = "calibration.npz", "judged.npz", 20
 EPOCHS, TEST_SHARE = 25, 0.4
+TILE, BATCH = 64, 24  # pixels of a digit, and samples of a step, where an application is trained
 STEPS, FEATURES, SIDE = 24, 16, 64
 
 
@@ -69,22 +72,81 @@ def build(name: str) -> None:
     np.savez(folder / JUDGED, x=judged[:, None], y=outputs, **labels)
 
 
-def application(name: str) -> Callable[[Any], Made]:
-    """One of keras.applications, on pictures."""
+class Digits(NamedTuple):
+    """scikit-learn's digits, shuffled: pictures from 0 to 1, shaped (count, 8, 8, 1), labels, and where training
+    samples start, behind those to test by."""
+
+    images: Any
+    labels: Any
+    start: int
+
+
+def shuffled_digits(rng: Any) -> Digits:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = rng.permutation(len(found.target))
+    images = (found.images[order, ..., None] / 16).astype(np.float32)
+    return Digits(images, found.target[order], int(len(order) * TEST_SHARE))
+
+
+def application(name: str, steps: int = 160) -> Callable[[Any], Made]:
+    """One of keras.applications, trained for so many steps on digits of 64 pixels, on a wall of which it works."""
 
     def make(rng: Any) -> Made:
         import keras
-        from tflite_zoo_applications import RAW_PIXELS, pictures, settle
+        import numpy as np
+        from tflite_zoo_applications import RAW_PIXELS
 
         constructor = getattr(keras.applications, name)
+        found = shuffled_digits(rng)
+        low, high = (0, 255) if name.startswith(RAW_PIXELS) else (-1, 1)
+
+        def tiles(part: slice) -> Any:
+            large = np.asarray(keras.ops.image.resize(found.images[part], (TILE, TILE), interpolation="bicubic"))
+            return (low + (high - low) * np.repeat(np.clip(large, 0, 1), 3, -1)).astype(np.float32)
+
+        def wall(part: slice) -> Any:
+            return np.tile(tiles(part), (1, 4, 4, 1))[:, :224, :224]
+
+        small = constructor(weights=None, classifier_activation=None, input_shape=(TILE, TILE, 3))
+        train_briefly(small, tiles(slice(found.start, None)), found.labels[found.start :], steps)
         model = constructor(weights=None, classifier_activation=None, input_shape=(224, 224, 3))
-        images = pictures(rng, 2 * SAMPLES, 224)
-        if name.startswith(RAW_PIXELS):
-            images = images * 60 + 120
-        settle(model, images[:SAMPLES], rng)
-        return Made(model, images)
+        model.set_weights(small.get_weights())
+        fit_batch_norms(model, wall(slice(-24, None)))
+        parts = slice(found.start, found.start + SAMPLES), slice(0, 2 * SAMPLES)
+        return Made(
+            model, np.concatenate([wall(part) for part in parts]),
+            np.concatenate([found.labels[part] for part in parts]),
+        )  # fmt: skip
 
     return make
+
+
+def train_briefly(model: Any, images: Any, labels: Any, steps: int) -> None:
+    """Enough for the network to leave chaos behind, not to be good."""
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9
+        elif isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    epochs = -(-steps * BATCH // len(images))
+    model.fit(images, labels, batch_size=BATCH, epochs=epochs, steps_per_epoch=steps // epochs, verbose=0)
+
+
+def fit_batch_norms(model: Any, images: Any) -> None:
+    """Statistics of pictures of the size that the network will see."""
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images, training=True)
 
 
 def layers_on(layers_of: Callable[[Any, Any], Any], shape: tuple[int, ...]) -> Callable[[Any], Made]:
@@ -133,13 +195,8 @@ def digits(layers_of: Callable[[Any, Any], Any]) -> Callable[[Any], Made]:
     def make(rng: Any) -> Made:
         import keras
         import numpy as np
-        from sklearn.datasets import load_digits
 
-        found = load_digits()
-        order = rng.permutation(len(found.target))
-        images = (found.images[order, ..., None] / 16).astype(np.float32)
-        labels = found.target[order]
-        start = int(len(labels) * TEST_SHARE)
+        images, labels, start = shuffled_digits(rng)
         inputs = keras.Input((8, 8, 1))
         model = keras.Model(inputs, layers_of(keras.layers, inputs))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -177,7 +234,7 @@ MODELS: dict[str, Callable[[Any], Made]] = {
     "mobilenetv2": application("MobileNetV2"),
     "mobilenetv3small": application("MobileNetV3Small"),
     "efficientnetb0": application("EfficientNetB0"),
-    "densenet121": application("DenseNet121"),
+    "densenet121": application("DenseNet121", steps=80),
     "resnet50": application("ResNet50"),
 }
 

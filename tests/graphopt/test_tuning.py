@@ -85,6 +85,28 @@ def test_measures() -> None:
     assert found.cosine == pytest.approx(0.9990, abs=1e-3)
 
 
+def test_a_mean_error_counts_as_far_as_it_is_no_chance() -> None:
+    always, chance = Compared(), Compared()
+    for sign in (1, -1, 1, -1):
+        always.add(np.zeros((2, 3)), np.full((2, 3), [0.5, 0.0, -0.25]))
+        chance.add(np.zeros((2, 3)), np.full((2, 3), 0.5 * sign))
+    assert always.shift is not None
+    assert always.shift.tolist() == [0.5, 0.0, -0.25]
+    assert chance.shift is not None
+    assert not chance.shift.any()
+    once = Compared()
+    once.add(np.zeros(2), np.ones(2))
+    assert once.shift is None
+
+
+def test_an_offset_of_the_outputs_is_taken_off(model: Model) -> None:
+    bench = Bench(model, [{"x": sample} for sample in DATA["x"]])
+    found = graphopt.quantize(model, data=DATA)
+    assert found.chosen is not None
+    errors = bench.measure(found.model)
+    assert max(abs(shift).max() for shift in errors.shifts.values()) < errors.accuracy.max_error / 4
+
+
 def test_outputs_that_are_not_finite_are_infinitely_wrong() -> None:
     compared = Compared()
     compared.add(np.array([1.0, np.inf]), np.array([np.nan, 0.0]))

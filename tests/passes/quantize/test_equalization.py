@@ -12,7 +12,7 @@ from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model, print_model
 from graphopt.ir.verifier import verify
 from graphopt.passes.quantize.arithmetic import fake_quantize
-from graphopt.passes.quantize.correction import correct_biases, restore_bias
+from graphopt.passes.quantize.correction import correct_biases, correct_output, restore_bias
 from graphopt.passes.quantize.equalization import equalize
 from graphopt.passes.quantize.parameters import weight_parameters
 from graphopt.passes.quantize.rounding import round_adaptively, round_rows, second_moments
@@ -311,4 +311,44 @@ def test_a_layer_normalization_that_something_else_reads_stays() -> None:
     model = normalised(7, f"%e = tfl.EXP(%b) : float32[1, 6, {CHANNELS}]")
     text = print_model(model)
     assert equalize(model.graph, seen_by(model)[0], 1.0) == {}
+    assert print_model(model) == text
+
+
+ENDING = """graph @main(%%x) -> (%%y) {
+    %%x = tfl.INPUT() : float32[1, 3]
+    %%w = tfl.CONSTANT() {value = float32[2, 3] [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]} : float32[2, 3]
+    %%s = tfl.CONSTANT() {value = int32[3] [1, 1, 2]} : int32[3]
+    %%f = tfl.FULLY_CONNECTED(%%x, %%w, none) {fused_activation_function = b"%s", weights_format = b"DEFAULT",
+      keep_num_dims = false, asymmetric_quantize_inputs = false} : float32[1, 2]
+    %s
+}"""
+RESHAPED = "%y = tfl.RESHAPE(%f, %s) {} : float32[1, 1, 2]"
+
+
+def ending(activation: str, last: str) -> Model:
+    return parse_model((ENDING % (activation, last)).replace(",\n      ", ", "))
+
+
+def test_the_mean_error_of_an_output_goes_into_the_bias_before_it() -> None:
+    model = ending("NONE", RESHAPED)
+    assert correct_output(model.graph.outputs[0], np.array([0.5, -2.0]))
+    verify(model)
+    bias = known_array(model.graph.node("f").input(2))
+    assert bias is not None
+    assert bias.tolist() == [-0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("activation", "last", "shift"),
+    [
+        ("RELU", RESHAPED, [0.5, -2.0]),  # cut off differently
+        ("NONE", "%y = tfl.SOFTMAX(%f) {beta = 1.0} : float32[1, 2]", [0.5, -2.0]),
+        ("NONE", RESHAPED, [0.5]),  # other channels
+        ("NONE", RESHAPED + "\n    %z = tfl.NEG(%f) : float32[1, 2]", [0.5, -2.0]),  # something else reads the layer
+    ],
+)
+def test_a_mean_error_that_no_bias_stands_for_stays(activation: str, last: str, shift: list[float]) -> None:
+    model = ending(activation, last)
+    text = print_model(model)
+    assert not correct_output(model.graph.outputs[0], np.array(shift))
     assert print_model(model) == text
