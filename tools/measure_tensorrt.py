@@ -2,10 +2,11 @@
 
     python tools/measure_tensorrt.py [NAME …] [--precisions fp32,fp16,int8] [--peer] [--gates checker,tensorrt-rtx]
     python tools/measure_tensorrt.py --files model.pb … --precisions fp32,fp16,int8 --gates tensorrt-rtx
+    python tools/measure_tensorrt.py --corpus ../shared/corpus --precisions fp32,fp16,int8 --gates tensorrt-rtx
 
 Names are models of the zoos, with the samples that lie beside them: those of `quantize_…` are calibrated on some and
-judged on others. `--files` are models without samples: theirs are seeded, and dynamic dimensions are 1 to 4 (or 64 and
-256, for sizes of images). Signals are ONNX Runtime's outputs in float32, noise is what a precision adds, in decibels
+judged on others. `--files`, and the networks of a `--corpus`, have none: theirs are seeded, and dynamic dimensions are
+1 to 4, of images 64 to 256. Signals are ONNX Runtime's outputs in float32, noise is what a precision adds, in decibels
 for the worst output; errors are the largest over the scale of its output. `--peer` is `quantize_static` on the same
 samples, from our float32 file: symmetric, QDQ, int8 weights by channel, biases left alone. A precision whose error is
 above its bound, an int8 model with more noise than the peer's, and a failed gate are `FAILS`; the exit status is 1.
@@ -28,6 +29,7 @@ from forks import in_child
 ZOOS = [pathlib.Path.home() / ".cache" / name / "zoo" for name in ("graphopt", "graphopt-bench")]
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8", "int4")
 BOUNDS = {"fp32": 1e-4, "fp16": 1e-2}
+CORPUS_KINDS = ("graphdef", "savedmodel")
 MARGIN = 0.05  # decibels within which two quantizers are the same
 LIMIT, MEMORY_GIB, CAP = 1800, 12, 200.0
 Sample = Mapping[str, Any]
@@ -161,7 +163,9 @@ def measure(source: pathlib.Path, folder: pathlib.Path | None, options: argparse
         started = time.perf_counter()
         data = by if precision not in ("fp32", "bf16", "int4") else None
         try:
-            lowered = graphopt.lower(loaded, "tensorrt", precision=precision, data=data, profiles=profiles)
+            lowered = graphopt.lower(
+                loaded, "tensorrt", precision=precision, data=data, profiles=profiles, no_check=folder is None
+            )
         except graphopt.Error as error:
             row["fails"] = [f"not lowered: {error}"[: options.width]]
             continue
@@ -204,6 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="the zoos' models (default: all)")
     parser.add_argument("--files", nargs="+", default=[], metavar="FILE", help="models without samples")
+    parser.add_argument("--corpus", type=pathlib.Path, metavar="FOLDER", help="the networks that its manifest lists")
     parser.add_argument("--precisions", default=",".join(PRECISIONS), help="which to lower to")
     parser.add_argument("--gates", default="checker", help="which to run: checker, tensorrt-rtx; or nothing")
     parser.add_argument("--peer", action="store_true", help="run ONNX Runtime's quantizer beside int8")
@@ -211,6 +216,10 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=200, help="characters of a failure")
     options = parser.parse_args()
     options.precisions = options.precisions.split(",")
+    if options.corpus:
+        entries = json.loads((options.corpus / "MANIFEST.json").read_text())
+        kinds = {entry["path"]: entry["kind"] for entry in entries if entry["class"] == "network"}
+        options.files += [str(options.corpus / path) for path, kind in kinds.items() if kind in CORPUS_KINDS]
     options.gates = [name for name in options.gates.split(",") if name]
     work: list[tuple[str, pathlib.Path, pathlib.Path | None]] = [(f, pathlib.Path(f), None) for f in options.files]
     folders = [folder.parent for zoo in ZOOS for folder in sorted(zoo.glob("*/saved_model"))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphopt.backends.base import Lowered
 from graphopt.backends.tensorrt.layer_report import layer_report
@@ -17,7 +17,13 @@ from graphopt.backends.tensorrt.profiles import Profile
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 
-__all__ = ["TrtConversionParams", "TrtGraphConverterV2", "TrtPrecisionMode"]
+__all__ = [
+    "DEFAULT_TRT_CONVERSION_PARAMS",
+    "TrtConversionParams",
+    "TrtGraphConverterV2",
+    "TrtPrecisionMode",
+    "UnsupportedParameterError",
+]
 
 _PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "BF16": "bf16", "INT8": "int8"}
 InputFunction = Callable[[], Iterable[Any]]
@@ -32,18 +38,44 @@ class TrtPrecisionMode(str, enum.Enum):
     INT8 = "INT8"
 
 
-class TrtConversionParams(dict[str, Any]):
-    """TF-TRT's parameters; `precision_mode` counts, the others are about segments and engines within TensorFlow."""
+class UnsupportedParameterError(UsageError):
+    """A parameter of TF-TRT's has a value that nothing here corresponds to; the message says what to use instead."""
 
-    def _replace(self, **changed: Any) -> TrtConversionParams:
-        return TrtConversionParams({**self, **changed})
+
+SEGMENT = 3  # TF-TRT's least size of a segment
+STRATEGIES = ("Range", "Optimal", "Range+Optimal", "ImplicitBatchModeCompatible")
+
+
+class TrtConversionParams(NamedTuple):
+    """TF-TRT's parameters, by its names; `TrtGraphConverterV2` says what each means here."""
+
+    max_workspace_size_bytes: int = 0
+    precision_mode: str | TrtPrecisionMode = "FP32"
+    minimum_segment_size: int = SEGMENT
+    maximum_cached_engines: int = 1
+    use_calibration: bool = True
+    allow_build_at_runtime: bool = True
+
+
+DEFAULT_TRT_CONVERSION_PARAMS = TrtConversionParams()
 
 
 class TrtGraphConverterV2:
     """Converts a SavedModel for TensorRT: `convert`, then `build` where shapes are dynamic, then `save`.
 
-    Arguments are TF-TRT's. Sizes of segments and workspaces, numbers of cached engines and the like are taken and have
-    no effect: there is one engine, built later. `input_saved_model_signature_key` chooses what is converted.
+    Arguments are TF-TRT's, and there is one engine for the whole model:
+
+    - `precision_mode` is FP32, FP16, BF16 or INT8; INT8 needs samples (`calibration_input_fn`).
+    - `input_saved_model_tags` and `input_saved_model_signature_key` choose what is converted.
+    - `use_dynamic_shape` off makes an engine of one shape, that of the samples of `build`.
+    - `dynamic_shape_profile_strategy` is Range, from the smallest to the largest shape, or
+      ImplicitBatchModeCompatible, which starts at a batch of one. Optimal makes an engine of one shape.
+    - `max_workspace_size_bytes` bounds the memory that building may take; zero does not.
+    - `minimum_segment_size`: where more than TF-TRT's own 3 is asked for, a model of fewer layers is refused.
+    - `maximum_cached_engines`: one engine serves all shapes of its profile, so any number will do.
+    - `allow_build_at_runtime` off lets `save` build the engine, which takes TensorRT and a GPU.
+
+    Raises `UnsupportedParameterError` for values that mean nothing here.
     """
 
     def __init__(
@@ -55,21 +87,24 @@ class TrtGraphConverterV2:
         dynamic_shape_profile_strategy: str | None = None,
         max_workspace_size_bytes: int = 0,
         precision_mode: str | TrtPrecisionMode = "FP32",
-        minimum_segment_size: int = 3,
+        minimum_segment_size: int = SEGMENT,
         maximum_cached_engines: int = 1,
         use_calibration: bool = True,
         allow_build_at_runtime: bool = True,
-        conversion_params: Mapping[str, Any] | None = None,
+        conversion_params: TrtConversionParams | Mapping[str, Any] | None = None,
     ):
         if input_saved_model_dir is None:
             raise UsageError("name the SavedModel: input_saved_model_dir=")
-        mode = str(getattr(precision_mode, "value", (conversion_params or {}).get("precision_mode", precision_mode)))
-        if mode.upper() not in _PRECISIONS:
-            raise UsageError(f"there is no precision '{printable(mode)}'; there are {', '.join(_PRECISIONS)}")
+        given = TrtConversionParams(
+            max_workspace_size_bytes, precision_mode, minimum_segment_size, maximum_cached_engines, use_calibration,
+            allow_build_at_runtime,
+        )  # fmt: skip
+        self._params = _checked(given, conversion_params)
+        self._strategy = _checked_strategy(dynamic_shape_profile_strategy, use_dynamic_shape)
         self._source = os.fspath(input_saved_model_dir)
         self._tags = input_saved_model_tags
         self._signature = input_saved_model_signature_key
-        self._precision = _PRECISIONS[mode.upper()]
+        self._precision = _PRECISIONS[_mode(self._params.precision_mode)]
         self._model: Model | None = None
         self._samples: list[Any] | None = None
         self._profiles: dict[str, Profile] = {}
@@ -106,7 +141,7 @@ class TrtGraphConverterV2:
         missing = [name for name in dynamic if name not in seen]
         if missing:
             raise UsageError(f"the samples have nothing for the dynamic input '{printable(missing[0])}'")
-        self._profiles = {name: _profile(seen[name]) for name in dynamic}
+        self._profiles = {name: _profile(name, seen[name], self._strategy) for name in dynamic}
         self._lower()
 
     def save(
@@ -117,10 +152,21 @@ class TrtGraphConverterV2:
         *,
         overwrite: bool = False,
     ) -> dict[str, Any]:
-        """Write the folder for TensorRT; returns its manifest. Raises `UsageError` before `convert` (and `build`)."""
+        """Write the folder for TensorRT; returns its manifest.
+
+        The engine is built by the folder's script, on the card it is for: with `save_gpu_specific_engines` and
+        `allow_build_at_runtime` off, here and now. Raises `UsageError` before `convert` (and `build`),
+        `UnsupportedParameterError` for `options`, `NoTensorRTError` where an engine is to be built and cannot be.
+        """
         from graphopt.backends.tensorrt.artifact import write_artifact
 
-        return write_artifact(self._done(), output_saved_model_dir, overwrite=overwrite)
+        if options is not None:
+            raise UnsupportedParameterError("options= are a SavedModel's; what is written is a folder for TensorRT")
+        return write_artifact(
+            self._done(), output_saved_model_dir, overwrite=overwrite,
+            workspace=self._params.max_workspace_size_bytes,
+            build=save_gpu_specific_engines and not self._params.allow_build_at_runtime,
+        )  # fmt: skip
 
     def summary(self, line_length: int = 160, detailed: bool = True, print_fn: Callable[[str], Any] = print) -> None:
         """Print the layers: operator, type, shape, bytes of weights."""
@@ -161,6 +207,14 @@ class TrtGraphConverterV2:
             model, "tensorrt", signatures=(self._signature_of(model),), precision=self._precision,
             profiles=self._profiles, data=self._samples,
         )  # fmt: skip
+        least = self._params.minimum_segment_size
+        layers = layer_report(self._lowered.model)["nodes"]
+        if layers < least and least > SEGMENT:
+            self._lowered = None
+            raise UnsupportedParameterError(
+                f"the model has {layers} layers, fewer than minimum_segment_size={least}: TF-TRT would leave it in "
+                "TensorFlow; lower minimum_segment_size to convert it all the same"
+            )
 
     def _done(self) -> Lowered:
         if self._lowered is None:
@@ -173,9 +227,62 @@ def _listed(sample: Any) -> list[Any]:
     return list(sample) if isinstance(sample, (list, tuple)) else [sample]
 
 
-def _profile(shapes: list[tuple[int, ...]]) -> Profile:
+def _profile(name: str, shapes: list[tuple[int, ...]], strategy: str) -> Profile:
     if len({len(shape) for shape in shapes}) != 1:
         raise UsageError("the samples of one input differ in rank")
     least = tuple(min(sizes) for sizes in zip(*shapes, strict=True))
     most = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+    if strategy == "Optimal" and least != most:
+        raise UnsupportedParameterError(
+            f"the samples of '{printable(name)}' have several shapes, and there is one engine: let "
+            "dynamic_shape_profile_strategy be 'Range' (and use_dynamic_shape be on)"
+        )
+    if strategy == "ImplicitBatchModeCompatible":
+        if least[1:] != most[1:]:
+            raise UnsupportedParameterError(
+                f"the samples of '{printable(name)}' differ in more than their batch: let "
+                "dynamic_shape_profile_strategy be 'Range'"
+            )
+        least = (min(1, *least[:1]), *least[1:])
     return Profile(least, shapes[-1], most)
+
+
+def _mode(given: Any) -> str:
+    mode = str(getattr(given, "value", given)).upper()
+    if mode not in _PRECISIONS:
+        raise UsageError(f"there is no precision '{printable(mode)}'; there are {', '.join(_PRECISIONS)}")
+    return mode
+
+
+def _checked(given: TrtConversionParams, over: Any) -> TrtConversionParams:
+    """The parameters, those of `conversion_params` over the others."""
+    changed = over._asdict() if hasattr(over, "_asdict") else dict(over or {})
+    unknown = next((name for name in changed if name not in given._fields), None)
+    if unknown is not None:
+        there = ", ".join(given._fields)
+        raise UnsupportedParameterError(f"conversion_params has '{printable(unknown)}'; there are {there}")
+    params = given._replace(**changed)
+    if params.max_workspace_size_bytes < 0:
+        raise UnsupportedParameterError("max_workspace_size_bytes is below zero; zero sets no bound")
+    if params.maximum_cached_engines < 1:
+        raise UnsupportedParameterError("maximum_cached_engines is below one, and there is one engine")
+    if _mode(params.precision_mode) == "INT8" and not params.use_calibration:
+        raise UnsupportedParameterError(
+            "use_calibration=False leaves INT8 without ranges: calibrate (convert(calibration_input_fn=…)), or lower "
+            "with statistics of your own (graphopt.lower(…, 'tensorrt', statistics=…))"
+        )
+    return params
+
+
+def _checked_strategy(strategy: str | None, use_dynamic_shape: bool | None) -> str:
+    if strategy is not None and strategy not in STRATEGIES:
+        there = ", ".join(STRATEGIES)
+        raise UnsupportedParameterError(f"there is no profile strategy '{printable(strategy)}'; there are {there}")
+    if strategy == "Range+Optimal":
+        raise UnsupportedParameterError(
+            "'Range+Optimal' makes several profiles, and an engine here has one: let dynamic_shape_profile_strategy be "
+            "'Range'; the shape of the last sample is the one to tune for"
+        )
+    if use_dynamic_shape is False:
+        return "Optimal"
+    return strategy or "Range"

@@ -32,12 +32,14 @@ def write_artifact(
     data: Any = None,
     gates: Sequence[str] = (),
     build: bool = False,
+    workspace: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write what `lower(…, "tensorrt")` made into the folder `path`; returns the manifest.
 
     `gates` names those to run on what was written (`checker`, `onnxruntime`, `tensorrt-rtx`, or `all`); `source` is
-    what to compare numbers with, on `data`. With `build` the engine is built too, and timed. Raises `CheckError` where
+    what to compare numbers with, on `data`. With `build` the engine is built too, and timed; `workspace`
+    bounds the bytes that building takes. Raises `CheckError` where
     a gate or the build fails, `NoTensorRTError` where there is nothing to build with, `UsageError` where the folder
     exists; nothing is left behind then.
     """
@@ -58,7 +60,7 @@ def write_artifact(
         if failed:
             raise CheckError("nothing was written: " + "; ".join(gate.sentence for gate in failed))
         report = layer_report(model, described["outcome"])
-        manifest = _manifest(model, described, profiles, report, ran)
+        manifest = _manifest(model, described, profiles, report, ran, workspace)
         _write_json(os.path.join(folder, REPORT), report)
         _write_json(os.path.join(folder, MANIFEST), manifest)
         script = files("graphopt.backends.tensorrt").joinpath("build_script.py").read_text(encoding="utf-8")
@@ -79,9 +81,9 @@ def is_artifact(path: str) -> bool:
 
 def _manifest(
     model: Model, described: Mapping[str, Any], profiles: Mapping[str, Profile], report: Mapping[str, Any],
-    gates: Sequence[Gate],
+    gates: Sequence[Gate], workspace: int,
 ) -> dict[str, Any]:  # fmt: skip
-    line = trtexec(profiles)
+    line = trtexec(profiles, workspace)
     return {
         "schema": SCHEMA,
         "model": MODEL,
@@ -90,6 +92,7 @@ def _manifest(
         "inputs": [_end(value) for value in model.graph.inputs],
         "outputs": [_end(value) for value in model.graph.outputs],
         "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},
+        "workspace": workspace,
         "trtexec": line,
         "trtexec_tensorrt_10": f"{line} --stronglyTyped",
         "summary": {key: value for key, value in report.items() if key not in ("layers", "activations")},
@@ -104,13 +107,15 @@ def plugins_of(model: Model) -> list[str]:
     return sorted({node.op_type for graph in model.graphs for node in graph if node.op in PLUGINS})
 
 
-def trtexec(profiles: Mapping[str, Profile]) -> str:
+def trtexec(profiles: Mapping[str, Profile], workspace: int = 0) -> str:
     """The command that builds what `build_engine.py` does."""
     words = ["trtexec", f"--onnx={MODEL}", "--saveEngine=model.engine", "--timingCacheFile=timing.cache"]
     for place, flag in enumerate(("minShapes", "optShapes", "maxShapes")):
         if profiles:
             shapes = (f"{name}:{'x'.join(map(str, profile[place]))}" for name, profile in profiles.items())
             words.append(f"--{flag}={','.join(shapes)}")
+    if workspace:
+        words.append(f"--memPoolSize=workspace:{workspace}B")
     return " ".join(words)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.onnx.backend import OnnxBackend
 from graphopt.backends.onnx.options import OnnxOptions
-from graphopt.backends.tensorrt.choosing import quantize_best
+from graphopt.backends.tensorrt.choosing import narrow_within, quantize_best
 from graphopt.backends.tensorrt.linter import findings_of
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
 from graphopt.backends.tensorrt.partition import Partition, partition_of
-from graphopt.backends.tensorrt.precision import BODIES, narrow
+from graphopt.backends.tensorrt.precision import BODIES
 from graphopt.backends.tensorrt.profiles import check_profiles, make_profiles
 from graphopt.ir.formats.onnx.elements import DOMAINS
 from graphopt.ir.model import Model
@@ -69,7 +69,7 @@ class TensorRTBackend:
 
 def _choose_types(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
     if options.precision in BODIES:
-        return model, narrow(model, options)
+        return narrow_within(model, options)
     return quantize_best(model, options) if options.chosen_recipe is not None else (model, Outcome())
 
 

@@ -57,9 +57,11 @@ def parse(trt, logger, path, plugins):
     return builder, network, parser
 
 
-def configure(builder, profiles, cache):
-    """Options of the build: a profile for dynamic inputs, and the cache of timings."""
+def configure(trt, builder, profiles, cache, workspace):
+    """Options of the build: a profile for dynamic inputs, the cache of timings, a bound for memory."""
     config = builder.create_builder_config()
+    if workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     if profiles:
         profile = builder.create_optimization_profile()
         for name, (least, best, most) in profiles.items():
@@ -161,7 +163,7 @@ def build(trt, logger, manifest, model, output):
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     builder, network, _parser = parse(trt, logger, model, manifest.get("plugins"))
     cache = os.path.join(HERE, "timing.cache")
-    config = configure(builder, manifest["profiles"], cache)
+    config = configure(trt, builder, manifest["profiles"], cache, manifest.get("workspace", 0))
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         sys.exit("TensorRT does not build the model; its messages are above")

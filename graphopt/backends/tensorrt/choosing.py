@@ -1,19 +1,54 @@
-"""Which way of choosing ranges is best: a few are tried, and judged by what ONNX Runtime makes of the first samples."""
+"""Ways that are tried where there are samples, and judged by what ONNX Runtime makes of the first of them.
+
+For integers, several ways to choose ranges. For float16, how many of the first nodes stay in float32: what is rounded
+early goes through all layers, and some networks make much of it.
+"""
 
 from __future__ import annotations
 
-from graphopt.accuracy import Tolerance, compare_samples
+import math
+
+from graphopt.accuracy import OutputError, Tolerance, compare_samples
 from graphopt.backends.observed import Observed
 from graphopt.backends.tensorrt.channel_means import ChannelMeans
 from graphopt.backends.tensorrt.integers import quantize
 from graphopt.backends.tensorrt.observing import Calibrated, observe
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
+from graphopt.backends.tensorrt.precision import PARTS, narrow
 from graphopt.ir.model import Model
 from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.runtimes.base import RunError
 
 PERFECT = 200.0  # decibels, where there is no noise
+BOUND = 0.9e-2  # of an output's scale, which float16 is to keep within
+SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # of the nodes, first ones first, that stay in float32
+
+
+def narrow_within(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
+    """A copy of `model` that computes in a narrower body; in float16, and with samples, within `BOUND` on them.
+
+    Raises `UsageError` for samples that do not fit.
+    """
+    seen = ChannelMeans(model) if options.data is not None else None
+    known = Calibrated(observe(model, options, seen) if options.has_samples else None, seen)
+    if seen is None or options.precision != "fp16" or options.effort == "fast":
+        made = model.clone()
+        return made, narrow(made, options, known)
+    judge = _Judge(model, seen)
+    order = [node.name for node in model.graph.topological_order() if node.op_type not in PARTS]
+    best: tuple[float, Model, Outcome] | None = None
+    for share in SHARES:
+        made, early = model.clone(), frozenset(order[: int(share * len(order))])
+        outcome = narrow(made, options, known, early)
+        error = judge.error(made)
+        if best is None or error < best[0]:
+            best = error, made, outcome
+        if error <= BOUND:
+            break
+    assert best is not None
+    best[2].notes.append(f"outputs are off by {best[0]:.1e} of their scale on {len(seen.samples)} samples")
+    return best[1:]
 
 
 def quantize_best(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
@@ -67,9 +102,21 @@ class _Judge:
 
     def decibels(self, model: Model) -> float:
         """Signal to noise of the worst output; as little as can be where ONNX Runtime cannot run the model."""
+        compared = self._compared(model)
+        if compared is None:
+            return -PERFECT
+        return min((output.snr_db for output in compared if output.snr_db is not None), default=PERFECT)
+
+    def error(self, model: Model) -> float:
+        """The largest error of an output over its scale; infinite where ONNX Runtime cannot run the model."""
+        compared = self._compared(model)
+        if compared is None or any(output.problem or output.mismatches for output in compared if output.scale):
+            return math.inf
+        return max((output.relative_error for output in compared), default=0.0)
+
+    def _compared(self, model: Model) -> list[OutputError] | None:
         try:
             found = [self._runtime.run(model, sample) for sample in self._samples]
         except RunError:
-            return -PERFECT
-        compared = compare_samples(self._wanted, found, Tolerance())
-        return min((output.snr_db for output in compared if output.snr_db is not None), default=PERFECT)
+            return None
+        return compare_samples(self._wanted, found, Tolerance())

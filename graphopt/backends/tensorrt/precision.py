@@ -16,7 +16,7 @@ from graphopt.backends.observed import Observed
 from graphopt.backends.tensorrt.channel_means import ChannelMeans
 from graphopt.backends.tensorrt.element_types import Types, element_types
 from graphopt.backends.tensorrt.layers import LAYERS, channel_axis
-from graphopt.backends.tensorrt.observing import observe
+from graphopt.backends.tensorrt.observing import Calibrated
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
 from graphopt.backends.tensorrt.rounding import Array, round_to_floats
@@ -55,15 +55,13 @@ PARTS = frozenset({"Input", "Initializer"})
 SOURCES = frozenset({"Input", "Initializer", "ConstantOfShape"})
 
 
-def narrow(model: Model, options: TensorRTOptions) -> Outcome:
-    """Let `model` compute in the body that is asked for, in place. Raises `UsageError` for samples that do not fit."""
+def narrow(model: Model, options: TensorRTOptions, known: Calibrated, early: Collection[str] = ()) -> Outcome:
+    """Let `model` compute in the body that is asked for, in place; nodes called as in `early` stay in float32."""
     body = BODIES[options.precision]
     outcome = Outcome()
     wide: dict[Value, float] = {}
-    means = ChannelMeans(model) if options.data is not None else None
-    observed = observe(model, options, means) if options.has_samples else None
-    if options.precision == "fp16" and observed is not None:
-        wide = _leaving(model, observed)
+    if options.precision == "fp16" and known.observed is not None:
+        wide = _leaving(model, known.observed)
         outcome.overflow = [_described(value, largest) for value, largest in wide.items()]
         outcome.notes += _overflow_notes(outcome.overflow)
     elif options.precision == "fp16":
@@ -71,7 +69,7 @@ def narrow(model: Model, options: TensorRTOptions) -> Outcome:
     types = element_types(model)
     narrowed = 0
     for graph in list(model.graphs):
-        narrowing = _Narrowing(graph, body, types, wide, options.pinned, means)
+        narrowing = _Narrowing(graph, body, types, wide, options.pinned, early, known.means)
         narrowing.run()
         narrowed += narrowing.narrowed
         outcome.reasons |= narrowing.reasons
@@ -113,9 +111,9 @@ class _Narrowing:
 
     def __init__(
         self, graph: Graph, body: DType, types: Types, wide: Collection[Value], pinned: Collection[str],
-        means: ChannelMeans | None,
+        early: Collection[str], means: ChannelMeans | None,
     ) -> None:  # fmt: skip
-        self.means = means
+        self.early, self.means = early, means
         self.graph, self.body, self.types, self.wide, self.pinned = graph, body, types, wide, frozenset(pinned)
         self.narrow: dict[Value, Value] = {}
         self.full: dict[Value, Value] = {}
@@ -177,6 +175,8 @@ class _Narrowing:
             return "what it computes needs float32's range or precision"
         if not self.pinned.isdisjoint((node.name, *node.source_names)):
             return "it is pinned by its name"
+        if node.name in self.early:
+            return "errors made here grow on the way: on the samples they would leave the bound"
         if kind in NO_BFLOAT16 and self.body is BODIES["bf16"]:
             return "there is no such operator in bfloat16"
         if any(value in self.wide for value in (*values, *made)):
