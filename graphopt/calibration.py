@@ -57,6 +57,7 @@ def calibrate(
     progress: Report | None = None,
     watcher: Watcher | None = None,
     into: Statistics | None = None,
+    origin: Model | None = None,
 ) -> Statistics:
     """Run `model`, anything `load` takes, on `data` and return statistics of every float tensor it computes.
 
@@ -75,12 +76,14 @@ def calibrate(
     `runtime` is litert, tensorflow or reference. By default LiteRT runs what the model is lowered to; one that
     cannot be lowered is run by TensorFlow, where it is installed and sees all of it, or by the reference. With `check`
     off, what is wrong with the samples is noted instead of raised. `watcher` is shown each sample and each tensor;
-    `into` are empty statistics to gather in, which know what to collect. Notes are in `Statistics.notes`.
+    `into` are empty statistics to gather in, which know what to collect; `origin` is what `model` was lowered from,
+    which tells more of the samples it expects. Notes are in `Statistics.notes`.
 
     Raises `UsageError` for data that do not fit the model, `CheckError` for samples that cannot be right, `RunError`
     where the model fails, `UnsupportedError` where LiteRT is to run what cannot be lowered.
     """
     loaded = _loaded(model)
+    origin = loaded if origin is None else origin
     if runtime in ("litert", None):
         loaded, runtime = _for_litert(loaded, must=runtime is not None)
     chosen = range_method(method)
@@ -88,7 +91,8 @@ def calibrate(
     statistics = Statistics(chosen, collected) if into is None else into
     first = first_sample
     for name, part in _by_signature(loaded, data, signature).items():
-        run = _Run(loaded, name, dict(states or {}), check, runtime)
+        guard = DataGuard(origin if name in origin.signatures else loaded, name, strict=check)
+        run = _Run(loaded, name, dict(states or {}), guard, runtime)
         first = run.gather(statistics, part, shard, first, reset, progress, watcher)
     return statistics
 
@@ -133,10 +137,10 @@ def _by_signature(model: Model, data: Any, signature: str | None) -> dict[str, A
 class _Run:
     """The samples of one signature."""
 
-    def __init__(self, model: Model, signature: str, states: dict[str, str], check: bool, runtime: Any):
+    def __init__(self, model: Model, signature: str, states: dict[str, str], guard: DataGuard, runtime: Any):
         self._model, self._signature, self._states = model, signature, states
         _check_states(model, signature, states)
-        self._guard = DataGuard(model, signature, strict=check)
+        self._guard = guard
         self._observer = observer_for(model, signature, runtime)
 
     def gather(

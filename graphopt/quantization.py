@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt.discovery import Names
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
+from graphopt.lowering import read_for_lowering
 from graphopt.passes.quantize.delegates import XNNPACK, Delegate
 from graphopt.passes.quantize.plan import Plan, Supports, make_plan, types_around
 from graphopt.passes.quantize.quantize import quantize_model
@@ -73,7 +74,8 @@ def quantize(
     supports, delegate = kernels_of(profile), delegate_of(profile)
     if effort not in EFFORTS:
         raise UsageError(f"there is no effort '{printable(effort)}'; there are {', '.join(EFFORTS)}")
-    model, notes = tflite_model(source, inputs, outputs)
+    origin = read_for_lowering(source, inputs, outputs)
+    model, notes = _lowered(origin)
     if profile != PROFILES[0]:
         _refuse_missing(make_plan(model, chosen, supports, delegate), supports, profile)
     if data is None or calibration is not None or not chosen.needs_statistics:
@@ -83,7 +85,7 @@ def quantize(
     else:
         from graphopt.tuning.flow import prepare
 
-        found = prepare(model, chosen, data, effort, supports, delegate, progress, check)
+        found = prepare(model, chosen, data, effort, supports, delegate, progress, check, origin)
         result = Quantized(found.model, Plan(), found.statistics, [*notes, *found.notes], found.chosen)
         result.plan = quantize_model(
             found.model, chosen, found.ranges, supports, delegate=delegate, rounding=found.rounding
@@ -147,9 +149,10 @@ def delegate_of(profile: str) -> Delegate | None:
 
 def tflite_model(source: Any, inputs: Names, outputs: Names) -> tuple[Model, list[str]]:
     """A copy of the model in TFLite's dialect, lowered where it is TensorFlow's; and notes."""
-    from graphopt.lowering import read_for_lowering
+    return _lowered(read_for_lowering(source, inputs, outputs))
 
-    model = read_for_lowering(source, inputs, outputs)
+
+def _lowered(model: Model) -> tuple[Model, list[str]]:
     if model.format == "tflite":
         return model, []
     from graphopt.backends.base import find_backend

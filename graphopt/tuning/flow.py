@@ -37,11 +37,12 @@ class Prepared:
 
 def prepare(
     model: Model, recipe: Recipe, data: Any, effort: str, supports: Supports, delegate: Delegate | None,
-    progress: Report | None = None, check: bool = True,
+    progress: Report | None = None, check: bool = True, origin: Model | None = None,
 ) -> Prepared:  # fmt: skip
     """Calibrate `model` on `data`, and choose how to quantize it with as much effort as asked for.
 
-    With `check` off, what is wrong with the samples is noted instead of raised.
+    With `check` off, what is wrong with the samples is noted instead of raised. `origin` is what `model` was lowered
+    from.
     """
     from graphopt.calibration import calibrate
 
@@ -50,10 +51,10 @@ def prepare(
     if effort == "fast" or reason:
         statistics = calibrate(
             model, data, method=methods[0] if methods else "minmax", also=methods[1:], progress=progress,
-            check=check,
+            check=check, origin=origin,
         )  # fmt: skip
         return Prepared(model, statistics, statistics, notes=[*statistics.notes, *[reason] * bool(reason)])
-    seen = gather(model, data, progress, check)
+    seen = gather(model, data, progress, check, origin)
     chosen = seen.chooser(recipe, supports, delegate).choose(effort, progress)
     note = (
         f"of {len(chosen.trials)} ways tried, {chosen.way} is the best: {chosen.measured.accuracy.snr:.1f} dB "
@@ -78,13 +79,15 @@ class Seen:
         return Chooser(self.model, recipe, self.statistics, self.keeper, self.bench, supports, delegate, half)
 
 
-def gather(model: Model, data: Any, progress: Report | None = None, check: bool = True) -> Seen:
+def gather(
+    model: Model, data: Any, progress: Report | None = None, check: bool = True, origin: Model | None = None
+) -> Seen:
     """Run `model` on `data`, see what choosing needs. Raises `UsageError` where nothing can be measured."""
     from graphopt.calibration import calibrate
 
     measurable(model)
     keeper, halves = Keeper(model), Halves()
-    calibrate(model, data, channels=True, watcher=keeper, into=halves, progress=progress, check=check)
+    calibrate(model, data, channels=True, watcher=keeper, into=halves, progress=progress, check=check, origin=origin)
     return Seen(model, halves, keeper)
 
 

@@ -326,3 +326,16 @@ def test_what_cannot_be_lowered_runs_elsewhere() -> None:
     assert calibrate(model, data, runtime=None).find("y").samples == 12
     with pytest.raises(UnsupportedError, match="Erfinv"):
         calibrate(model, data, runtime="litert")
+
+
+@pytest.mark.parametrize("ask", [calibrate, lambda model, data: graphopt.quantize(model, "int8", data=data)])
+def test_what_a_model_does_with_pixels_is_seen_before_lowering_folds_it(ask: Callable[[Model, Any], Any]) -> None:
+    body = """
+    %scale = tf.Const() {dtype = float32, value = float32[] 0.00392157} : float32[]
+    %scaled = tf.Mul(%x, %scale) {T = float32} : float32[1, 4]
+    %w = tf.Const() {dtype = float32, value = float32[4, 2] [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]} : float32[4, 2]
+    %y = tf.MatMul(%scaled, %w) {T = float32, transpose_a = false, transpose_b = false} : float32[1, 2]
+    """
+    samples = {"x": np.random.default_rng(0).uniform(0, 1, (12, 1, 4)).astype(np.float32)}
+    with pytest.raises(CheckError, match="expects pixels from 0 to 255"):
+        ask(text_model(body, "%x: float32[1, 4]"), samples)
