@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from graphopt.backends.xla.ahead import AheadOptions
 
 TARGET = "xla"
-OPTIONS = ("weights", "weights_format", "depthwise", "platform", "minimum_version", "batch", "unknown")
+OPTIONS = ("weights", "weights_format", "convolutions", "depthwise", "platform", "minimum_version", "batch", "unknown")
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as --precision names them
 
 
@@ -20,6 +20,7 @@ def add_xla(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("XLA")
     group.add_argument("--weights", choices=("arguments", "constants"), help="weights beside the program, or in it")
     group.add_argument("--weights-format", choices=("npz", "safetensors"), help="format of that file (default: npz)")
+    group.add_argument("--convolutions", choices=("auto", "plain"), help="products of matrices where faster, or plain")
     group.add_argument("--depthwise", choices=("auto", "grouped", "slices"), help="form of depthwise convolutions")
     group.add_argument("--platform", metavar="P,Q", help="what it is to run on: cpu, cuda, rocm, tpu (default: cpu)")
     group.add_argument("--minimum-version", metavar="V", help="oldest StableHLO version that must read it")

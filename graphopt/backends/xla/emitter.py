@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from graphopt.backends.base import Finding
 from graphopt.backends.legalization import CannotLowerError
 from graphopt.backends.xla.bindings import bindings, dense_attribute, has_element_type
 from graphopt.backends.xla.builder import Builder
-from graphopt.backends.xla.emission import Emission
+from graphopt.backends.xla.emission import Array, Emission
 from graphopt.backends.xla.layer import Layer, dequantized
 from graphopt.backends.xla.operand import SPECIALISE, Operand
 from graphopt.backends.xla.options import NARROW, XlaOptions
@@ -23,7 +23,7 @@ from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.tensors import ArrayTensor, Tensor
-from graphopt.ir.types import DTYPES, FLOAT32, INT32, Shape, TensorType
+from graphopt.ir.types import DTYPES, FLOAT32, INT32, Shape, TensorType, dtype_of
 from graphopt.ir.value import Node, Value
 
 CONSTANT = "tf.Const"
@@ -59,7 +59,7 @@ class Emitter:
         self.weights: dict[str, Tensor] = {}
         self.operands: dict[Value, Operand | None] = {}
         self.bound: dict[Value, Value] = {}  # arguments of bodies -> what the call passes, where that is fixed
-        self._narrow: dict[int, tuple[Tensor, Tensor]] = {}  # with the original, so that no other has its id
+        self._derived: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}  # with the original, for its id
         self._weight_places: dict[int, Operand] = {}
         self._constants: dict[tuple[int, Any], Operand] = {}
         self.platform: Operand | None = None  # place of the platform that the program runs on, where it is for several
@@ -191,7 +191,16 @@ class Emitter:
     def stored(self, layer: Layer, node: Node) -> Operand:
         """The integer weights of `node`."""
         name = node.input(layer.place).node.name
-        return self._weight(layer.weights, name) if self._is_weight(layer.weights) else self._constant(layer.weights)
+        return self._held(layer.weights, name)
+
+    def is_constant(self, value: Value) -> bool:
+        """`value` is a constant, not what something computes."""
+        return value.node.op == CONSTANT
+
+    def derived(self, value: Value, kind: str, make: Callable[[Array], Array]) -> Operand:
+        """What `make` computes of the constant `value` beforehand; `kind` names it."""
+        made = self._made_of(value.node.attrs["value"], kind, make)
+        return self._held(made, f"{value.node.name}/{kind}")
 
     def operand(self, value: Value) -> Operand:
         """What stands for `value`: a constant is made where it is first needed."""
@@ -200,10 +209,10 @@ class Emitter:
             return found
         if value.node.op != CONSTANT:
             raise _BlockedError
-        held = self._narrowed(value)
-        if self._is_weight(held):
-            return self._weight(held, value.node.name)
-        return self._constant(held)
+        return self._held(self._narrowed(value), value.node.name)
+
+    def _held(self, held: Tensor, name: str) -> Operand:
+        return self._weight(held, name) if self._is_weight(held) else self._constant(held)
 
     def bound_array(self, value: Value) -> np.ndarray[Any, Any] | None:
         """The constant that a body's argument always is, or None."""
@@ -220,9 +229,13 @@ class Emitter:
             return held
         if not all(place == 1 and reader.op in PRODUCTS for reader, place in value.uses):
             return held
-        found = self._narrow.get(id(held))
+        return self._made_of(held, narrow.name, lambda array: array.astype(narrow.numpy))
+
+    def _made_of(self, held: Tensor, kind: str, make: Callable[[Array], Array]) -> Tensor:
+        found = self._derived.get((id(held), kind))
         if found is None:
-            found = self._narrow[id(held)] = held, ArrayTensor(held.numpy().astype(narrow.numpy), narrow)
+            array = make(held.numpy())
+            found = self._derived[id(held), kind] = held, ArrayTensor(array, dtype_of(array.dtype))
         return found[1]
 
     def _is_weight(self, held: Tensor) -> bool:

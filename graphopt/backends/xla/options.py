@@ -8,6 +8,7 @@ from typing import Any
 
 from graphopt.ir.errors import UsageError, printable
 
+CONVOLUTIONS = ("auto", "plain")
 DEPTHWISE = ("auto", "grouped", "slices")
 WEIGHTS = ("arguments", "constants")
 WEIGHTS_FORMATS = ("npz", "safetensors")
@@ -16,7 +17,8 @@ INTEGER = ("int8", "int8-weights")
 PRECISIONS = ("float32", *NARROW, *INTEGER)
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 CHOICES = (
-    ("weights", WEIGHTS), ("weights_format", WEIGHTS_FORMATS), ("depthwise", DEPTHWISE), ("precision", PRECISIONS),
+    ("weights", WEIGHTS), ("weights_format", WEIGHTS_FORMATS), ("convolutions", CONVOLUTIONS),
+    ("depthwise", DEPTHWISE), ("precision", PRECISIONS),
 )  # fmt: skip
 OLDEST = "0.9.0"  # of StableHLO: every release since reads it
 _VERSION = re.compile(r"\d+\.\d+\.\d+\Z")
@@ -27,20 +29,22 @@ class XlaOptions:
     """`signatures` names those to lower, all if none is named.
 
     `weights` says whether they are arguments of the compiled function, stored beside it, or constants inside;
-    `weights_format` is that of the file they are stored in. `depthwise` says how depthwise convolutions are expressed:
-    as grouped convolutions, as shifted slices times weights, or what suits `platform`, which names one or, separated by
-    commas, several that the program is to run on. `precision` is the element type of the operands of products and
-    convolutions, which are summed in float32, as is all else computed; `int8` needs samples (`data`, as `calibrate`
-    takes them) or `statistics` (`Statistics`, or a file of them), `int8-weights` only stores weights so, and a `recipe`
-    (a `Recipe`, or a file of one) says for which layers. `minimum_version` is the StableHLO version that must be able
-    to read the artifact. `batch` is a number for unknown leading dimensions of the inputs, `unknown` one for every
-    other unknown dimension; without them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator
-    that has no rule.
+    `weights_format` is that of the file they are stored in. `depthwise` says how depthwise convolutions are
+    expressed: as grouped convolutions, as shifted slices times weights, or what suits `platform`, which names one or,
+    separated by commas, several that the program is to run on. `convolutions` says whether others become products of
+    matrices where that suits it, some with kernels that are transformed beforehand and have 1.8 times their bytes, or
+    stay `plain`. `precision` is the element type of the operands of products and convolutions, which are summed in
+    float32, as is all else computed; `int8` needs samples (`data`, as `calibrate` takes them) or `statistics`
+    (`Statistics`, or a file of them), `int8-weights` only stores weights so, and a `recipe` (a `Recipe`, or a file of
+    one) says for which layers. `minimum_version` is the StableHLO version that must be able to read the artifact.
+    `batch` is a number for unknown leading dimensions of the inputs, `unknown` one for every other unknown dimension;
+    without them they stay symbols. `fallback` lets TensorFlow lower a graph with an operator that has no rule.
     """
 
     signatures: tuple[str, ...] = ()
     weights: str = "arguments"
     weights_format: str = "npz"
+    convolutions: str = "auto"
     depthwise: str = "auto"
     platform: str = "cpu"
     precision: str = "float32"
@@ -82,6 +86,11 @@ class XlaOptions:
     def platforms(self) -> tuple[str, ...]:
         """What the program is to run on."""
         return tuple(self.platform.split(","))
+
+    @property
+    def transforms_convolutions(self) -> bool:
+        """Kernels may be transformed beforehand, for CPUs alone, since other platforms need them as they are."""
+        return self.convolutions == "auto" and self.platforms == ("cpu",)
 
     def slices_depthwise(self, platform: str) -> bool:
         """Depthwise convolutions become shifted slices times weights, which XLA's CPU code is much faster at."""

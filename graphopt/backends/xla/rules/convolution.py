@@ -12,6 +12,7 @@ from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import Operand
 from graphopt.backends.xla.rules.products import product
 from graphopt.backends.xla.rules.windows import fixed_pads, geometry, is_channels_first, padded, space, spatial
+from graphopt.backends.xla.rules.winograd import suits_winograd, winograd
 from graphopt.backends.xla.table import RULES
 from graphopt.ir.dimensions import KnownDim
 
@@ -30,6 +31,9 @@ def convolution(op: Emission) -> Operand:
         op.refuse("the number of channels is not known", "give the inputs shapes (set-shapes)")
     count = images.rank - 2
     strides, dilations = spatial(op, "strides", count), spatial(op, "dilations", count)
+
+    if suits_winograd(op, images):
+        return winograd(op, images)
 
     def emit(x: Operand, kernel: Operand, zero: Operand | None = None) -> Operand:
         return convolve_windows(op, x, kernel, channels // kernel.static[-2], strides, dilations, zero=zero)
@@ -83,7 +87,8 @@ def convolve_windows(
     def multiplied() -> Operand:
         return _as_product(op, x, kernel, Windows(sizes, pads, strides, dilations))
 
-    fits = groups == 1 and x.dtype.is_float and not full and _is_better_as_product(op, x, kernel, sizes, pads)
+    fits = op.options.convolutions == "auto" and groups == 1 and x.dtype.is_float and not full
+    fits = fits and _is_better_as_product(op, x, kernel, sizes, pads)
     if not fits:
         return convolved()
     return op.by_platform(lambda platform: multiplied if platform == "cpu" else convolved)

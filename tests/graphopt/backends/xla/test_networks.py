@@ -73,6 +73,40 @@ def test_convolutions_are_products_where_that_is_faster() -> None:
         assert [name for name in ("dot_general", "convolution") if f"stablehlo.{name}" in text] == [expected]
 
 
+def three_by_three(size: str, padding: str) -> Model:
+    """A convolution of 3x3 pixels with a constant kernel."""
+    model = text_model(
+        "%k = tf.Const() {value = float32[3, 3, 32, 33] splat 0.0}\n"
+        f"%y = tf.Conv2D(%x, %k) {{strides = [1, 1, 1, 1], {padding}}}",
+        f"%x: float32[{size}, 32]",
+    )
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 32, 33)).astype(np.float32)
+    model.graph.node("k").attrs["value"] = tensor(kernel)
+    return model
+
+
+@pytest.mark.parametrize("size", ["1, 7, 8", "2, 9, 5", "1, 25, 24", "1, 3, 3"])
+@pytest.mark.parametrize(
+    "padding",
+    ['padding = "SAME"', 'padding = "VALID"', 'padding = "EXPLICIT", explicit_paddings = [0, 0, 1, 3, 0, 2, 0, 0]'],
+)
+def test_convolutions_by_winograd(size: str, padding: str) -> None:
+    model = three_by_three(size, padding)
+    check(model)
+    program = programs_of(XlaBackend().lower(model, fallback=False).model)[0]
+    assert [held.shape for held in program.weights.values()] == [(16, 32, 33)]
+
+
+def test_where_kernels_stay_as_they_are() -> None:
+    model = three_by_three("1, 7, 8", 'padding = "SAME"')
+    plain = {"convolutions": "plain"}
+    for options in (plain, {"platform": "cuda"}, {"platform": "cpu,cuda"}, {"precision": "float16"}):
+        program = programs_of(XlaBackend().lower(model, fallback=False, **options).model)[0]
+        assert [held.shape for held in program.weights.values()] == [(3, 3, 32, 33)], options
+    text = str(exported(programs_of(XlaBackend().lower(model, convolutions="plain").model)[0]).mlir_module())
+    assert "stablehlo.convolution" in text
+
+
 @settings(max_examples=8)
 @given(st.data())
 def test_both_forms_of_depthwise_convolutions(data: st.DataObject) -> None:
