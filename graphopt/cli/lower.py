@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
     add_gates(parser)
     add_ahead(parser)
+    parser.add_argument(
+        "--savedmodel", action="store_true", help="XLA: write a SavedModel, whose signatures call the programs"
+    )
     add_json(parser)
 
 
@@ -90,6 +93,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         check_folder(options.output, options.force, "XLA")
     else:
         check_output(options.output, options.force, options.model)
+    if options.savedmodel and (options.target != XLA or ahead):
+        raise UsageError("--savedmodel goes with --to xla, without --aot")
     started = time.perf_counter()
     given = chosen | _own_integers(options)
     lowered = lower(options.model, options.target, inputs=options.inputs, outputs=options.outputs, **given)
@@ -99,7 +104,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
         _quantize(lowered, options)
     if options.metadata or options.labels:
         _describe(lowered.model, options)
-    size = write_model(lowered.model, options.output, options.force, ahead)
+    if options.savedmodel:
+        from graphopt.backends.xla.savedmodel import called_model
+
+        lowered.model = called_model(lowered.model)
+    path = f"{options.output.rstrip('/')}/" if options.savedmodel else options.output
+    size = write_model(lowered.model, path, options.force, ahead)
     seconds = time.perf_counter() - started
     for note in lowered.notes:
         console.note(note)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.backends.legalization import CannotLowerError
-from graphopt.importers.stablehlo.operand import Operand, Reduction
+from graphopt.importers.stablehlo.operand import Operand, Reduction, fits
 from graphopt.ir.dimensions import Dim
 from graphopt.ir.graph import Graph
 from graphopt.ir.infer_nodes import NONSENSE, NodeTypes
@@ -177,6 +177,8 @@ class Builder:
         return found
 
     def _broadcast(self, operand: Operand) -> Value:
+        if fits(Shape(operand.padded_dims), operand.dims):  # only axes of one element are missing
+            return self.reshaped(operand.value, operand.padded_dims)
         static = Shape(operand.dims).static
         number = operand.number
         if static is not None and number is not None and int(np.prod(static)) <= SPELLED_OUT:
