@@ -230,7 +230,7 @@ def _transposed(op: Emission, x: Operand, kernel: Operand, groups: int) -> Opera
         wanted = size - ((x.dims[axis] - 1) * stride + 1) + window - 1
         begin = window - 1 - low
         end = wanted - begin
-        if not isinstance(end, int):
+        if not isinstance(begin, int) or not isinstance(end, int):
             op.refuse("its padding follows from a size that is not known", "specialise the inputs (--unknown)")
         pads.append((begin, end))
     turned = b.made(b.hlo.reverse(kernel.value, list(range(kernel.rank - 2))), kernel.dtype, kernel.dims)
