@@ -63,15 +63,19 @@ def write_artifact(
         manifest = _manifest(model, described, profiles, report, ran, workspace)
         _write_json(os.path.join(folder, REPORT), report)
         _write_json(os.path.join(folder, MANIFEST), manifest)
-        script = files("graphopt.backends.tensorrt").joinpath("build_script.py").read_text(encoding="utf-8")
         with open(os.path.join(folder, SCRIPT), "w", encoding="utf-8") as out:
-            out.write(script)
+            out.write(_script())
         if build:
             built = build_engine(folder)
             manifest["engine"] = built | {"engine": os.path.relpath(built["engine"], folder)}
             manifest["hardware"] = "the engine was built and run on this machine's GPU; its numbers were not compared"
             _write_json(os.path.join(folder, MANIFEST), manifest)
     return manifest
+
+
+def _script() -> str:
+    """What builds the engine, with nothing but the tensorrt package."""
+    return files("graphopt.backends.tensorrt").joinpath("build_script.py").read_text(encoding="utf-8")
 
 
 def is_artifact(path: str) -> bool:

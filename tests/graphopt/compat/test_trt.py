@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
 
 import graphopt
 import graphopt.lowering
+from graphopt.backends.tensorrt.building import NoTensorRTError
 from graphopt.compat import TrtGraphConverterV2, TrtPrecisionMode
+from graphopt.compat.trt import DEFAULT_TRT_CONVERSION_PARAMS, UnsupportedParameterError
 from graphopt.ir.errors import UsageError
 from graphopt.testing.lowering import text_model
 
@@ -70,3 +73,82 @@ def test_mistakes_are_said(source: str) -> None:
     converter.convert()
     with pytest.raises(UsageError, match="nothing for the dynamic input 'x'"):
         converter.build(list)
+
+
+def converter(source: str, **parameters: Any) -> TrtGraphConverterV2:
+    made = TrtGraphConverterV2(source, **parameters)
+    made.convert()
+    return made
+
+
+def shapes(*sizes: int) -> Any:
+    return lambda: [[np.zeros((size, 3), np.float32)] for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "remedy"),
+    [
+        ({"dynamic_shape_profile_strategy": "Range+Optimal"}, "be 'Range'"),
+        ({"dynamic_shape_profile_strategy": "Widest"}, "there are Range"),
+        ({"max_workspace_size_bytes": -1}, "zero sets no bound"),
+        ({"maximum_cached_engines": 0}, "there is one engine"),
+        ({"precision_mode": "INT8", "use_calibration": False}, "statistics="),
+        ({"conversion_params": {"is_dynamic_op": True}}, "there are max_workspace_size_bytes"),
+    ],
+)
+def test_parameters_that_mean_nothing_here_say_what_to_use(source: str, parameters: Any, remedy: str) -> None:
+    with pytest.raises(UnsupportedParameterError, match=remedy):
+        TrtGraphConverterV2(source, **parameters)
+
+
+def test_parameters_may_come_together(source: str) -> None:
+    params = DEFAULT_TRT_CONVERSION_PARAMS._replace(precision_mode=TrtPrecisionMode.FP16, maximum_cached_engines=16)
+    made = converter(source, conversion_params=params, precision_mode="FP32")
+    made.build(shapes(2))
+    assert made._done().model.metadata["tensorrt"]["precision"] == "fp16"
+
+
+def test_strategies_say_what_the_profile_spans(source: str, tmp_path: pathlib.Path) -> None:
+    wanted = {
+        "Range": [[2, 3], [4, 3], [8, 3]], "ImplicitBatchModeCompatible": [[1, 3], [4, 3], [8, 3]],
+    }  # fmt: skip
+    for strategy, profile in wanted.items():
+        made = converter(source, dynamic_shape_profile_strategy=strategy)
+        made.build(shapes(8, 2, 4))
+        assert made.save(tmp_path / strategy)["profiles"] == {"x": profile}
+
+
+@pytest.mark.parametrize("parameters", [{"dynamic_shape_profile_strategy": "Optimal"}, {"use_dynamic_shape": False}])
+def test_an_engine_of_one_shape_takes_one(source: str, tmp_path: pathlib.Path, parameters: Any) -> None:
+    made = converter(source, **parameters)
+    with pytest.raises(UnsupportedParameterError, match="'Range'"):
+        made.build(shapes(2, 4))
+    made.build(shapes(4, 4))
+    assert made.save(tmp_path / "engine")["profiles"] == {"x": [[4, 3]] * 3}
+
+
+def test_the_workspace_is_bounded(source: str, tmp_path: pathlib.Path) -> None:
+    made = converter(source, max_workspace_size_bytes=1 << 30)
+    made.build(shapes(2))
+    manifest = made.save(tmp_path / "engine")
+    assert manifest["workspace"] == 1 << 30
+    assert f"--memPoolSize=workspace:{1 << 30}B" in manifest["trtexec"]
+
+
+def test_small_models_are_refused_where_that_is_asked_for(source: str) -> None:
+    made = converter(source, minimum_segment_size=50)
+    with pytest.raises(UnsupportedParameterError, match="lower minimum_segment_size"):
+        made.build(shapes(2))
+
+
+def test_engines_are_built_now_where_they_must_not_be_built_later(
+    source: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphopt.backends.tensorrt.building.PACKAGE", "tensorrt_that_is_not_there")
+    made = converter(source, allow_build_at_runtime=False)
+    made.build(shapes(2))
+    with pytest.raises(NoTensorRTError):
+        made.save(tmp_path / "engine")
+    made.save(tmp_path / "engine", save_gpu_specific_engines=False)
+    with pytest.raises(UnsupportedParameterError, match="SavedModel's"):
+        made.save(tmp_path / "other", options=object())
