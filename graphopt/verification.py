@@ -178,11 +178,23 @@ class _Correspondence:
 def _correspondence(models: tuple[Model, Model], chosen: tuple[str, str]) -> _Correspondence:
     first, second = (signature_of(model, name) for model, name in zip(models, chosen, strict=True))
     notes: list[str] = []
-    inputs = _pair("input", first.input_values(), second.input_values(), notes)
-    outputs = _pair("output", first.output_values(), second.output_values(), notes)
+    (given, wanted), (yielded, found) = _ends(models[0], first), _ends(models[1], second)
+    inputs = _pair("input", given, wanted, notes)
+    outputs = _pair("output", yielded, found, notes)
     if not outputs:
         raise UsageError("there are no outputs to compare: name them when the models are loaded")
     return _Correspondence(inputs, outputs, notes)
+
+
+def _ends(model: Model, signature: Signature) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Inputs and outputs, without the variables that the runtime keeps from run to run."""
+    inputs, outputs = signature.input_values(), signature.output_values()
+    if model.format == "xla":
+        from graphopt.backends.xla.program import program_node, state_at
+
+        for state in state_at(program_node(signature)):
+            del inputs[state.input], outputs[state.output]
+    return inputs, outputs
 
 
 def _pair(kind: str, first: Mapping[str, Any], second: Mapping[str, Any], notes: list[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from graphopt.backends.xla.ahead import MAKEFILE, AheadOptions, class_names, com
 from graphopt.backends.xla.options import WEIGHTS_FORMATS
 from graphopt.backends.xla.program import FORMAT, Program, model_of, programs_of
 from graphopt.backends.xla.safetensors import read_safetensors, write_safetensors
+from graphopt.backends.xla.state import State
 from graphopt.backends.xla.weights import read_weights, write_weights
 from graphopt.ir.errors import MalformedError, UnsupportedError, printable
 from graphopt.ir.formats.atomic import directory_written_atomically
@@ -65,7 +66,7 @@ def write_artifact(
     held: dict[int, str] = {}
     tensors: dict[str, Tensor] = {}
     for program in programs:
-        for tensor in program.weights.values():
+        for tensor in (*program.weights.values(), *(state.initial for state in program.state)):
             if id(tensor) not in held:
                 key = held[id(tensor)] = f"w{len(held)}"
                 tensors[key] = tensor
@@ -136,14 +137,19 @@ def _manifest(programs: list[Program], names: list[str], held: Mapping[int, str]
                 "producer": program.producer,
                 "inputs": [_end(key, kind) for key, kind in program.inputs.items()],
                 "outputs": [_end(key, kind) for key, kind in program.outputs.items()],
-                "weights": [
-                    {"key": held[id(tensor)], "name": key, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
-                    for key, tensor in program.weights.items()
+                "weights": [_stored(held, key, tensor) for key, tensor in program.weights.items()],
+                "state": [
+                    {**_stored(held, state.input, state.initial), "input": state.input, "output": state.output}
+                    for state in program.state
                 ],
             }
             for program, name in zip(programs, names, strict=True)
         ],
     }
+
+
+def _stored(held: Mapping[int, str], name: str, tensor: Tensor) -> dict[str, Any]:
+    return {"key": held[id(tensor)], "name": name, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
 
 
 def _end(name: str, kind: TensorType) -> dict[str, Any]:
@@ -221,8 +227,13 @@ def _wanted(entries: list[dict[str, Any]], where: str) -> dict[str, TensorType]:
     return {
         _text(weight, "key", where): _type(weight, where)
         for entry in entries
-        for weight in _list(entry, "weights", where)
+        for weight in (*_list(entry, "weights", where), *_states(entry, where))
     }
+
+
+def _states(entry: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """The variables of a program; manifests written before there were any do not speak of them."""
+    return _list(entry, "state", where) if "state" in entry else []
 
 
 def _weights(
@@ -267,7 +278,17 @@ def _program(folder: str, entry: dict[str, Any], weights: Mapping[str, Tensor], 
         tuple(signatures), ends[0], ends[1], code,
         {_text(item, "name", where): weights[item["key"]] for item in _list(entry, "weights", where)},
         tuple(platforms), _text(entry, "minimum_version", where), _text(entry, "producer", where), export, kind,
+        tuple(_state(item, ends, weights, where) for item in _states(entry, where)),
     )  # fmt: skip
+
+
+def _state(item: dict[str, Any], ends: list[dict[str, TensorType]], weights: Mapping[str, Tensor], where: str) -> State:
+    """A variable, whose input and output are among those of the program."""
+    names = _text(item, "input", where), _text(item, "output", where)
+    for name, there in zip(names, ends, strict=True):
+        if name not in there:
+            raise MalformedError(f"'{printable(name)}' is no end of the program", source=where, field="state")
+    return State(*names, weights[item["key"]])
 
 
 def _checked(folder: str, entry: Mapping[str, Any], key: str, where: str) -> bytes:

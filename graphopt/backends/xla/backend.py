@@ -11,7 +11,7 @@ from graphopt.backends.xla.bindings import bindings, make_context
 from graphopt.backends.xla.emitter import Emitted, Emitter
 from graphopt.backends.xla.layer import Layer
 from graphopt.backends.xla.options import INTEGER, XlaOptions
-from graphopt.backends.xla.preparation import prepared
+from graphopt.backends.xla.preparation import Prepared, prepared
 from graphopt.backends.xla.program import Program, model_of
 from graphopt.backends.xla.serialization import serialized
 from graphopt.ir.errors import UnsupportedError
@@ -30,7 +30,11 @@ class XlaBackend:
         settings = make_options(XlaOptions, self.name, options)
         found: dict[tuple[str, str], Finding] = {}
         for group in chosen_signatures(distinct_signatures(model), settings.signatures):
-            for finding in self._emit(model, group[0], settings, RunReport())[1].findings:
+            try:
+                findings = self._emit(model, group[0], settings, RunReport())[1].findings
+            except UnloweredError as error:  # before anything could be emitted
+                findings = list(error.findings)
+            for finding in findings:
                 found.setdefault((finding.graph, finding.node), finding)
         return list(found.values())
 
@@ -46,16 +50,18 @@ class XlaBackend:
             part, emitted = self._emit(model, group[0], settings, report, notes)
             if not emitted.findings:
                 code = serialized(emitted.module, settings.minimum_version)
-                programs.append(Program.of(part.signatures[group[0]], group, code, settings, emitted))
+                programs.append(Program.of(part.model.signatures[group[0]], group, code, settings, emitted))
+                programs[-1].state = part.state
                 continue
             if not settings.fallback:
                 raise UnloweredError("XLA", emitted.findings)
-            programs.append(_fallen_back(part, group, settings, emitted.findings, notes))
+            programs.append(_fallen_back(part.model, group, settings, emitted.findings, notes))
+            programs[-1].state = part.state
         return Lowered(model_of(programs, settings), report, notes)
 
     def _emit(
         self, model: Model, name: str, options: XlaOptions, report: RunReport, notes: list[str] | None = None
-    ) -> tuple[Model, Emitted]:
+    ) -> tuple[Prepared, Emitted]:
         """The prepared part of a model that a signature needs, and what it becomes; `check` wants no notes."""
         bindings()
         part = prepared(model, name, options, report)
@@ -63,11 +69,11 @@ class XlaBackend:
         if notes is not None and options.precision in INTEGER:
             from graphopt.backends.xla.integers import plan_integers
 
-            plan = plan_integers(part, options)
+            plan = plan_integers(part.model, options)
             layers = plan.layers
             notes += plan.notes
         with make_context(), bindings().ir.Location.unknown():
-            return part, Emitter(part, options, layers).emit(part.signatures[name])
+            return part, Emitter(part.model, options, layers).emit(part.model.signatures[name])
 
 
 def _fallen_back(

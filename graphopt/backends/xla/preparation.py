@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphopt.backends.ends import drop_idle_targets, plain_outputs
 from graphopt.backends.xla.options import XlaOptions
+from graphopt.backends.xla.state import State, changed_variables, thread_state
 from graphopt.freezing import freeze_model
 from graphopt.ir.dimensions import Dim, symbol
 from graphopt.ir.graph import Graph
@@ -26,12 +27,23 @@ ROUNDS = 8
 BATCH = "batch"
 
 
-def prepared(model: Model, name: str, options: XlaOptions, report: RunReport) -> Model:
-    """A copy of `model` with one signature, frozen and plain, whose inputs have numbers or names for dimensions."""
+class Prepared(NamedTuple):
+    """A model with one signature, and the variables among its inputs and outputs."""
+
+    model: Model
+    state: tuple[State, ...]
+
+
+def prepared(model: Model, name: str, options: XlaOptions, report: RunReport) -> Prepared:
+    """A copy of `model` with one signature, frozen and plain, whose inputs have numbers or names for dimensions.
+
+    Variables that the signature changes are inputs and outputs. Raises `UnloweredError` for those that cannot be.
+    """
     part = model.clone()
-    freeze_model(part, signature=name if len(model.signatures) > 1 else None)
+    freeze_model(part, signature=name, exceptions=changed_variables(part, name))
     part.signatures = {name: part.signatures[name]}
     part.metadata = {}
+    state = thread_state(part, name)
     drop_idle_targets(part)
     if name_dimensions(part.graph, options):
         forget_shapes(part.graph)
@@ -40,7 +52,7 @@ def prepared(model: Model, name: str, options: XlaOptions, report: RunReport) ->
     report.passes += done.passes
     report.seconds += done.seconds
     plain_outputs(part)
-    return part
+    return Prepared(part, state)
 
 
 def name_dimensions(graph: Graph, options: XlaOptions) -> bool:

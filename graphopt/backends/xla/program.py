@@ -6,11 +6,13 @@ operands are the inputs and then the weights. Equal signatures share a program.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphopt.backends.xla.emitter import Emitted
 from graphopt.backends.xla.options import XlaOptions
+from graphopt.backends.xla.state import State
 from graphopt.ir.dimensions import SymbolicDim
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.tensors import Tensor
@@ -21,6 +23,7 @@ FORMAT = "xla"
 INPUT, WEIGHT, PROGRAM = "xla.INPUT", "xla.WEIGHT", "xla.PROGRAM"
 CODE, EXPORTED, PLATFORMS, VERSION, PRODUCER = "code", "exported", "platforms", "minimum_version", "producer"
 WEIGHTS_FORMAT = "weights_format"
+STATE = "state_"  # and a number: what a variable is at the start; with "_ends", its input and output
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Program:
     producer: str = "graphopt"
     exported: bytes = b""
     weights_format: str = "npz"
+    state: tuple[State, ...] = ()  # inputs that are to be fed with an output of the run before
 
     @classmethod
     def of(
@@ -93,6 +97,9 @@ def model_of(programs: Sequence[Program], options: XlaOptions | None = None) -> 
             VERSION: program.minimum_version.encode(), PRODUCER: program.producer.encode(),
             WEIGHTS_FORMAT: program.weights_format.encode(),
         }  # fmt: skip
+        for place, state in enumerate(program.state):
+            attrs[f"{STATE}{place}"] = state.initial
+            attrs[f"{STATE}{place}_ends"] = json.dumps([state.input, state.output]).encode()
         node = graph.create_node(
             PROGRAM, [*inputs, *weights], attrs, name=graph.unique_name(f"{program.signatures[0]}/program"),
             types=tuple(program.outputs.values()),
@@ -148,5 +155,14 @@ def program_at(node: Node, signature: Signature, names: tuple[str, ...]) -> Prog
         {name: value.type for name, value in signature.input_values().items()},
         {name: value.type for name, value in signature.output_values().items()},
         node.attrs[CODE], weights, tuple(text[PLATFORMS].split(",")), text[VERSION], text[PRODUCER],
-        node.attrs[EXPORTED], text[WEIGHTS_FORMAT],
+        node.attrs[EXPORTED], text[WEIGHTS_FORMAT], state_at(node),
     )  # fmt: skip
+
+
+def state_at(node: Node) -> tuple[State, ...]:
+    """The variables that a node `xla.PROGRAM` takes and yields."""
+    found = []
+    while f"{STATE}{len(found)}" in node.attrs:
+        key = f"{STATE}{len(found)}"
+        found.append(State(*json.loads(node.attrs[f"{key}_ends"]), node.attrs[key]))
+    return tuple(found)

@@ -43,7 +43,9 @@ def test_orthogonal_and_triangular(shape: tuple[int, int], is_full: str) -> None
     from graphopt.testing import text_model
 
     rows, columns = shape
-    model = text_model(f"%y = tf.Qr(%x) {{full_matrices = {is_full}}}", f"%x: float32[2, {rows}, {columns}]", "%y, %y:1")
+    model = text_model(
+        f"%y = tf.Qr(%x) {{full_matrices = {is_full}}}", f"%x: float32[2, {rows}, {columns}]", "%y, %y:1"
+    )
     x = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
     left, right = XlaRuntime().run(XlaBackend().lower(model, fallback=False).model, {"x": x}).values()
     np.testing.assert_allclose(left @ right, x, atol=1e-5)
