@@ -8,6 +8,7 @@ Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +58,8 @@ def _factors(weights: Array, axis: int, means: Array | None) -> Array | None:
 
 
 def _rows(weights: Array, axis: int) -> Array:
-    rows: Array = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    others = [size for place, size in enumerate(weights.shape) if place != axis]
+    rows: Array = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], math.prod(others))
     return rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphopt
 from graphopt.backends.base import find_backend
 from graphopt.backends.tensorrt.element_types import element_types
+from graphopt.cli.main import main
 from graphopt.ir.errors import UsageError
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model
@@ -72,6 +76,43 @@ def test_tensors_that_leave_the_range_are_pinned(onnxruntime: Any) -> None:
     pinned = next(node for node in seeing.graph if node.op_type == "Tanh")
     assert types[pinned.input(0)].name == "float32"
     assert element_types(blind)[next(n for n in blind.graph if n.op_type == "Tanh").input(0)].name == "float16"
+
+
+def test_what_leaves_the_range_is_reported(tmp_path: pathlib.Path, onnxruntime: Any, capsys: Any) -> None:
+    body = "%big = tf.Const() {value = float32[] 60000.0}\n%t = tf.Tanh(%x)\n%b = tf.Mul(%t, %big)\n%y = tf.Tanh(%b)"
+    graphopt.save(text_model(body, "%x: float32[4]"), tmp_path / "model.pb")
+    np.savez(tmp_path / "data.npz", x=np.linspace(-3, 3, 8, dtype=np.float32).reshape(2, 4))
+    command = ["lower", str(tmp_path / "model.pb"), "--to", "tensorrt", "-o", str(tmp_path / "out"), "--outputs", "y"]
+    assert main([*command, "--precision", "fp16", "--data", str(tmp_path / "data.npz")]) == 0
+    captured = capsys.readouterr()
+    assert "1 tensors leave float16's range" in captured.out
+    assert "'b' reaches" in captured.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [(item["tensor"], round(item["largest"])) for item in report["overflow"]] == [("b", 59703)]
+    reasons = {layer["name"]: layer["reason"] for layer in report["layers"]}
+    assert "leave float16's range" in reasons["b"]
+    assert "leave float16's range" in reasons["y"]
+
+
+def test_float16_keeps_within_its_bound_on_the_samples(onnxruntime: Any) -> None:
+    """A difference that all but cancels makes much of weights that were rounded: its products stay in float32 then."""
+    generator = np.random.default_rng(0)
+    large = generator.uniform(200, 400, (6, 4)).round(3)
+    weights = {"w": large, "v": large + generator.normal(size=(6, 4)).round(3)}
+    held = [f"%{name} = tf.Const() {{value = float32[6, 4] {array.tolist()}}}" for name, array in weights.items()]
+    lines = [*held, "%a = tf.MatMul(%x, %w)", "%b = tf.MatMul(%x, %v)", "%n0 = tf.Sub(%a, %b)"]
+    lines += [f"%n{place + 1} = tf.{'Tanh' if place % 2 else 'Atan'}(%n{place})" for place in range(6)]
+    model = text_model("\n".join([*lines, "%y = tf.Softsign(%n6)"]), "%x: float32[2, 6]")
+    data = [{"x": generator.normal(size=(2, 6)).astype(np.float32)} for _ in range(3)]
+    errors = {}
+    for effort in ("fast", "default"):
+        lowered = lower(model, precision="fp16", data=data, effort=effort)
+        made = [get_runtime("onnxruntime").run(lowered.model, sample)["y"] for sample in data]
+        wanted = [get_runtime("reference").run(model, sample)["y"] for sample in data]
+        errors[effort] = np.abs(np.array(made) - wanted).max() / np.abs(wanted).max()
+    assert errors["default"] <= 1e-2 < errors["fast"]
+    reasons = lowered.model.metadata["tensorrt"]["outcome"].reasons
+    assert {"a", "b"} <= {name for name, reason in reasons.items() if "grow on the way" in reason}
 
 
 def test_constants_outside_the_range_stay() -> None:
