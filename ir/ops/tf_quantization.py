@@ -286,24 +286,39 @@ def _round_trip(attrs: Any, x: Array, low: Array, high: Array, bits: int) -> Arr
     return _there_and_back(attrs, x, along(low, x.ndim, axis), along(high, x.ndim, axis), bits, kind)
 
 
-def _there_and_back(attrs: Any, x: Array, low: Array, high: Array, bits: int, kind: Any) -> Array:
+class RoundTrip(NamedTuple):
+    """What a round trip multiplies with on the way there and back, and the numbers that it keeps."""
+
+    there: Array
+    back: Array
+    lowest: Array
+    highest: Array
+
+
+def round_trip(attrs: Any, low: Array, high: Array, bits: int, kind: Any) -> RoundTrip:
+    """The round trip through `bits` of numbers between `low` and `high`, in the type `kind`."""
     signed, narrow = attrs["signed_input"], bool(attrs.get("narrow_range", False))
     least = kind(-(1 << (bits - 1)) + narrow if signed else 0)
     most = kind((1 << (bits - 1)) - 1 if signed else (1 << bits) - 1)
-    greatest = np.finfo(x.dtype).max
+    greatest = np.finfo(kind).max
     with np.errstate(all="ignore"):
         from_low = np.where(least * low > 0, least / low, greatest)
         from_high = np.where(most * high > 0, most / high, greatest)
         low_side = from_low < from_high
-        factor = np.where(low_side, from_low, from_high)
-        inverse = np.where(low_side, low / least, high / most)
+        back = np.where(low_side, low / least, high / most)
+        kept = np.where(low_side, low, least * back), np.where(low_side, most * back, high)
+        return RoundTrip(np.where(low_side, from_low, from_high), back, *kept)
+
+
+def _there_and_back(attrs: Any, x: Array, low: Array, high: Array, bits: int, kind: Any) -> Array:
+    trip = round_trip(attrs, low, high, bits, kind)
+    with np.errstate(all="ignore"):
         if attrs["range_given"]:
-            x = np.minimum(x, np.where(low_side, most * inverse, high))
-            x = np.maximum(x, np.where(low_side, low, least * inverse))
-        scaled = x * factor
+            x = np.maximum(np.minimum(x, trip.highest), trip.lowest)
+        scaled = x * trip.there
         half_up = attrs.get("round_mode", b"HALF_TO_EVEN") == b"HALF_UP"
         steps = np.floor(scaled + kind(0.5)) if half_up else np.rint(scaled)
-        return np.asarray(steps * inverse).astype(x.dtype)
+        return np.asarray(steps * trip.back).astype(x.dtype)
 
 
 def _round_trip_v2(attrs: Any, x: Array, low: Array, high: Array) -> Array:

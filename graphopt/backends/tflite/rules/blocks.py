@@ -32,14 +32,39 @@ def blocks(op: Lowering) -> Value:
 
 @RULES.legalize(*BATCHES)
 def batches(op: Lowering) -> Value:
-    """Blocks of one or two axes moved into the batch, or back; whatever axes come after them are made one."""
+    """Blocks of one or two axes moved into the batch, or back; whatever axes come after them are made one. Those of
+    more axes are moved in turn."""
     value, spatial = op.input(0), (op.input(1).shape.static or (0,))[0]
     operands = as_int32(op, op.input(1)), as_int32(op, op.input(2))
-    if spatial not in (1, 2):
-        op.refuse(f"it has {spatial} axes of blocks; LiteRT takes one or two")
+    if spatial > 2:
+        return _in_turn(op, spatial)
+    if spatial < 1:
+        op.refuse("the number of its axes of blocks is not known", "give the inputs shapes (set-shapes)")
     if op.rank(value) == spatial + 2:
         return move(op, BATCHES[op.node.op], value, *operands)
     return _with_one_last_axis(op, value, operands, spatial)
+
+
+def _in_turn(op: Lowering, spatial: int) -> Value:
+    """Blocks of all axes but the last, and of the last, with the axes before it as the height of pictures."""
+    sizes, pairs = op.constant_input(1, "the sizes of blocks"), op.constant_input(2, "what is around them")
+    value = op.input(0)
+
+    def all_but_last(value: Value) -> Value:
+        return op.step(op.node.op_type, value, op.integers(sizes[:-1]), op.integers(pairs[:-1]))
+
+    def last(value: Value) -> Value:
+        dims = value.shape.dims or ()
+        before, rest = dimensions.product(dims[1:spatial]), dimensions.product(dims[spatial + 1 :])
+        flat = reshaped(op, value, (dims[0], before, dims[spatial], rest), name=f"{op.node.name}/flat")
+        if flat is None:
+            op.refuse("more than one of its dimensions is unknown", "give the inputs shapes (set-shapes)")
+        moved = op.step(op.node.op_type, flat, op.integers([1, sizes[-1]]), op.integers([[0, 0], pairs[-1]]))
+        batch, _, width, _ = moved.shape.dims or (None,) * 4
+        found = reshaped(op, moved, (batch, *dims[1:spatial], width, *dims[spatial + 1 :]), name=f"{op.node.name}/last")
+        return moved if found is None else found
+
+    return all_but_last(last(value)) if op.node.op == "tf.SpaceToBatchND" else last(all_but_last(value))
 
 
 def _with_one_last_axis(op: Lowering, value: Value, operands: tuple[Value, Value], spatial: int) -> Value:

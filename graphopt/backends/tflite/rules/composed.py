@@ -249,3 +249,13 @@ def half_of_squares(op: Lowering) -> Value:
 
 def _as(f: Terms, value: Value, like: Value) -> Value:
     return step(f.op, "Cast", value, SrcT=value.dtype, DstT=like.dtype, Truncate=False)
+
+
+@RULES.legalize("tf.Cross")
+def cross_product(op: Lowering) -> Value:
+    """Cross products of vectors along the last axis: of their elements, moved on by one and by two places."""
+    axis = op.rank(op.input(0)) - 1
+    a, b = (op.edit.node("tf.Unpack", [value], {"num": 3, "axis": axis}).outputs for value in op.inputs)
+    f = Terms(op)
+    made = [f("Sub", f("Mul", a[i - 2], b[i - 1]), f("Mul", a[i - 1], b[i - 2])) for i in range(3)]
+    return op.edit.node("tf.Pack", made, {"axis": axis, "N": 3}).output

@@ -14,56 +14,75 @@ from graphopt.ir.value import Value
 
 @RULES.legalize("tf.MatrixDiag", "tf.MatrixDiagV2", "tf.MatrixDiagV3")
 def diagonal_matrix(op: Lowering) -> Value:
-    """Square matrices with a vector on the main diagonal and zeros elsewhere."""
-    if op.node.op != "tf.MatrixDiag":
-        _only_main_diagonal(op)
-        size = op.input(0).shape[-1] if op.rank(op.input(0)) else None
-        for place in (2, 3):
-            number = whole(op, place, "the size of the matrix")
-            if number not in (-1, size):
-                op.refuse("its matrices are not square")
-        if op.constant_input(4, "the padding").any():
-            op.refuse("there is something other than zeros beside the diagonal")
-    return move(op, "MATRIX_DIAG", op.input(0))
+    """Matrices with a vector on one diagonal, and zeros elsewhere: rows and columns are put around those that have it
+    on the main one."""
+    if op.node.op == "tf.MatrixDiag":
+        return move(op, "MATRIX_DIAG", op.input(0))
+    place = _diagonal(op, 1)
+    size = op.input(0).shape[-1] if op.rank(op.input(0)) else None
+    rows, columns = (whole(op, index, "the size of the matrix") for index in (2, 3))
+    if op.constant_input(4, "the padding").any():
+        op.refuse("there is something other than zeros beside the diagonal")
+    if not place and {rows, columns} <= {-1, size}:
+        return move(op, "MATRIX_DIAG", op.input(0))
+    if not isinstance(size, int):
+        op.refuse("the length of its diagonal is not known", "give the inputs shapes (set-shapes)")
+    above, left = max(-place, 0), max(place, 0)
+    needed = (above + size, left + size)
+    if rows == -1 and columns == -1:
+        rows = columns = max(needed)
+    wanted = [least if given == -1 else given for given, least in zip((rows, columns), needed, strict=True)]
+    margins = [[0, 0]] * (op.rank(op.input(0)) - 1)
+    margins += [[above, wanted[0] - needed[0]], [left, wanted[1] - needed[1]]]
+    return step(op, "Pad", step(op, "MatrixDiag", op.input(0)), op.integers(margins, name=f"{op.node.name}/margins"))
 
 
 @RULES.legalize("tf.MatrixSetDiag", "tf.MatrixSetDiagV2", "tf.MatrixSetDiagV3")
 def replaced_diagonal(op: Lowering) -> Value:
-    """Matrices with another main diagonal."""
-    if op.node.op != "tf.MatrixSetDiag":
-        _only_main_diagonal(op, 2)
-    return move(op, "MATRIX_SET_DIAG", op.input(0), op.input(1))
+    """Matrices with another diagonal: where it is not the main one, a matrix that has it and zeros is chosen there."""
+    place = _diagonal(op, 2) if op.node.op != "tf.MatrixSetDiag" else 0
+    if not place:
+        return move(op, "MATRIX_SET_DIAG", op.input(0), op.input(1))
+    rows, columns = _sides(op)
+    held = [op.integers(number, name=f"{op.node.name}/{name}") for name, number in (
+        ("k", place), ("rows", rows), ("columns", columns))]  # fmt: skip
+    zero = op.scalar(0, op.input(1))
+    other = step(op, "MatrixDiagV2", op.input(1), *held, zero)
+    mask = op.constant(np.eye(rows, columns, place, dtype=bool), name=f"{op.node.name}/mask")
+    return step(op, "SelectV2", mask, other, op.input(0))
 
 
 @RULES.legalize("tf.MatrixDiagPart", "tf.MatrixDiagPartV2", "tf.MatrixDiagPartV3", "tf.DiagPart")
 def diagonal_part(op: Lowering) -> Value:
-    """The main diagonals of matrices of known size: every so many elements of the matrix written out in a row."""
-    if op.node.op[-2:] in ("V2", "V3"):
-        _only_main_diagonal(op)
+    """One diagonal each of matrices of known size: every so many elements of the matrix written out in a row."""
+    place = _diagonal(op, 1) if op.node.op[-2:] in ("V2", "V3") else 0
     value = op.input(0)
     if op.node.op == "tf.DiagPart" and op.rank(value) != 2:
         op.refuse("it is the diagonal of a tensor of more than two dimensions")
+    rows, columns = _sides(op)
     dims = value.shape.dims or ()
-    if op.rank(value) < 2 or not isinstance(dims[-2], int) or not isinstance(dims[-1], int):
-        op.refuse("the size of its matrices is not known", "give the inputs shapes (set-shapes)")
-    rows, columns = dims[-2], dims[-1]
     flat = reshaped(op, value, (*dims[:-2], rows * columns), name=f"{op.node.name}/flat")
     if flat is None:
         op.refuse("more than one of its dimensions is unknown", "give the inputs shapes (set-shapes)")
     outer = len(dims) - 2
-    end = (min(rows, columns) - 1) * (columns + 1) + 1
-    vectors = ([0] * (outer + 1), [0] * outer + [end], [1] * outer + [columns + 1])
+    begin = place if place >= 0 else -place * columns
+    count = min(rows + min(place, 0), columns - max(place, 0))
+    end = begin + (count - 1) * (columns + 1) + 1
+    vectors = ([0] * outer + [begin], [0] * outer + [end], [1] * outer + [columns + 1])
     operands = (op.integers(numbers, name=f"{op.node.name}/slice") for numbers in vectors)
     all_of_batch = (1 << outer) - 1
     return step(op, "StridedSlice", flat, *operands, begin_mask=all_of_batch, end_mask=all_of_batch)
 
 
 @RULES.legalize("tf.Diag")
-def diagonal_of_vector(op: Lowering) -> Value:
-    """A matrix with a vector on its diagonal."""
-    if op.rank(op.input(0)) != 1:
-        op.refuse("it is the diagonal of a tensor of more than two dimensions")
-    return step(op, "MatrixDiag", op.input(0))
+def diagonal_of_tensor(op: Lowering) -> Value:
+    """A matrix with a vector on its diagonal; what has more dimensions is written out in a row first."""
+    value = op.input(0)
+    if op.rank(value) == 1:
+        return step(op, "MatrixDiag", value)
+    row = step(op, "Reshape", value, op.integers([-1], name=f"{op.node.name}/row"))
+    wanted = op.integers([*op.static(value), *op.static(value)], name=f"{op.node.name}/shape")
+    return step(op, "Reshape", step(op, "MatrixDiag", row), wanted)
 
 
 @RULES.legalize("tf.MatrixBandPart")
@@ -105,6 +124,17 @@ def _computed_band(op: Lowering, value: Value, below: int, above: int) -> Value:
     return kept[0] if len(kept) == 1 else step(op, "LogicalAnd", *kept)
 
 
-def _only_main_diagonal(op: Lowering, place: int = 1) -> None:
-    if op.constant_input(place, "which diagonal it takes").any():
-        op.refuse("it takes other diagonals than the main one")
+def _diagonal(op: Lowering, index: int) -> int:
+    """Which diagonal an operand names; above the main one it is positive. Refuses bands of several."""
+    held = op.constant_input(index, "which diagonal it takes")
+    if held.size < 1 or (held != held.reshape(-1)[0]).any():
+        op.refuse("it takes several diagonals")
+    return int(held.reshape(-1)[0])
+
+
+def _sides(op: Lowering) -> tuple[int, int]:
+    """Rows and columns of the matrices. Refuses where they are not known."""
+    dims = op.input(0).shape.dims or ()
+    if op.rank(op.input(0)) < 2 or not isinstance(dims[-2], int) or not isinstance(dims[-1], int):
+        op.refuse("the size of its matrices is not known", "give the inputs shapes (set-shapes)")
+    return dims[-2], dims[-1]

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.table import RULES
+from graphopt.ir.ops.tf_quantization import round_trip
 from graphopt.ir.types import FLOAT32
 from graphopt.ir.value import Value
 
@@ -41,6 +42,34 @@ def fake_quantization_by_steps(op: Lowering) -> Value:
     places = op.source("tf.Mul", op.source("tf.Sub", clipped, held["lowest"]), held["steps"])
     rounded = op.source("tf.Floor", op.source("tf.AddV2", places, held["half"]))
     return op.source("tf.AddV2", op.source("tf.Mul", rounded, held["step"]), held["lowest"], name=op.node.name)
+
+
+@RULES.legalize("tf.QuantizeAndDequantizeV2", "tf.QuantizeAndDequantizeV3", "tf.QuantizeAndDequantizeV4")
+def round_trips(op: Lowering) -> Value:
+    """Values clipped to a constant range, multiplied, rounded, and divided again."""
+    if not op.attr("range_given") or op.type.dtype is not FLOAT32:
+        op.refuse("its range is that of the values, or they are not float32", "give it a range")
+    bits = op.whole(3, "the number of bits") if op.node.op.endswith("V3") else int(op.attr("num_bits"))
+    axis, rank = int(op.attr("axis", -1)), op.rank(op.input(0))
+    if not 2 <= bits <= 24:
+        op.refuse(f"it has {bits} bits, and float32 tells no more than 2 ** 24 steps apart")
+    low, high = (op.constant_input(place, "a bound").astype(np.float32) for place in (1, 2))
+    if axis >= 0:
+        low, high = (array.reshape([-1 if place == axis else 1 for place in range(rank)]) for array in (low, high))
+    if not (np.isfinite(low) & np.isfinite(high) & ((low < 0) | (high > 0)) & (low <= high)).all():
+        op.refuse("its bounds leave nothing between them")
+    trip = round_trip(op.attrs, low, high, bits, np.float32)
+    held = {
+        name: op.constant(np.asarray(array, np.float32), f"{op.node.name}/{name}")
+        for name, array in trip._asdict().items()
+    }
+    clipped = op.step("Maximum", op.step("Minimum", op.input(0), held["highest"]), held["lowest"])
+    places = op.step("Mul", clipped, held["there"])
+    if op.text("round_mode", "HALF_TO_EVEN") == "HALF_UP":
+        rounded = op.step("Floor", op.step("AddV2", places, op.scalar(0.5, places)))
+    else:
+        rounded = op.step("Round", places)
+    return op.step("Mul", rounded, held["back"])
 
 
 def bounds(op: Lowering) -> tuple[Array, Array]:

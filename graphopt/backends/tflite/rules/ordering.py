@@ -69,6 +69,15 @@ def distinct_with_counts(op: Lowering) -> list[Value]:
     return [elements, places, counts if dtype is INT32 else step(op, "Cast", counts, SrcT=INT32, DstT=dtype)]
 
 
+@RULES.legalize("tf.UniqueV2", "tf.UniqueWithCountsV2")
+def distinct_along_axis(op: Lowering) -> list[Value]:
+    """Distinct elements of a vector, whose one axis may be named."""
+    if op.rank(op.input(0)) != 1:
+        op.refuse("it looks for distinct rows of a matrix", "compute them outside of the model")
+    node = op.edit.node(op.node.op.removesuffix("V2"), [op.input(0)], {"out_idx": op.node.outputs[1].dtype})
+    return node.outputs
+
+
 @RULES.legalize("tf.InTopK", "tf.InTopKV2")
 def is_among_largest(op: Lowering) -> Value:
     """Fewer than so many classes have a higher score than the target, whose score is finite."""

@@ -113,8 +113,31 @@ def cumulative_product(op: Lowering) -> Value:
     return value
 
 
-def _shifted(op: Lowering, value: Value, axis: int, places: int, backwards: bool) -> Value:
-    """`value` moved along `axis` by some places, with ones where nothing comes from."""
+@RULES.legalize("tf.CumulativeLogsumexp")
+def cumulative_log_of_sums(op: Lowering) -> Value:
+    """Logarithms of sums of the exponentials up to each: those of two ranges at a time, as with products."""
+    value, rank = op.input(0), op.rank(op.input(0))
+    axis, lowest = whole(op, 1, "its axis") % rank, float(np.finfo(np.float32).min)
+    size = value.shape[axis]
+    if not isinstance(size, int) or value.dtype.name != "float32":
+        op.refuse("the size of its axis is not known, or it is not float32", "give the inputs shapes (set-shapes)")
+    backwards, places = bool(op.attr("reverse")), 1
+    if op.attr("exclusive") and size:
+        value = _shifted(op, value, axis, 1, backwards, lowest)
+    while places < size:
+        other = _shifted(op, value, axis, places, backwards, lowest)
+        distance = step(op, "Neg", step(op, "Abs", step(op, "Sub", value, other)))
+        more = step(op, "Log", step(op, "AddV2", step(op, "Exp", distance), op.scalar(1, value)))
+        value = step(op, "AddV2", step(op, "Maximum", value, other), more)
+        places *= 2
+    if not op.attr("exclusive"):
+        return value
+    is_nothing = step(op, "Less", value, op.scalar(lowest / 2, value))
+    return step(op, "SelectV2", is_nothing, op.scalar(float("-inf"), value), value)
+
+
+def _shifted(op: Lowering, value: Value, axis: int, places: int, backwards: bool, fill: float = 1) -> Value:
+    """`value` moved along `axis` by some places, with `fill` where nothing comes from."""
     rank, size, dtype = op.rank(value), value.shape[axis], value.dtype.numpy
     if not isinstance(size, int) or dtype is None:
         op.refuse("the size of its axis is not known", "give the inputs shapes (set-shapes)")
@@ -123,9 +146,8 @@ def _shifted(op: Lowering, value: Value, axis: int, places: int, backwards: bool
     corner, extent = op.integers(begin, name=f"{op.node.name}/begin"), op.integers(sizes, name=f"{op.node.name}/size")
     margins = np.zeros((rank, 2), np.int32)
     margins[axis, int(backwards)] = places
-    around, one = op.constant(margins, name=f"{op.node.name}/margins"), np.ones((), dtype)
-    part = step(op, "Slice", value, corner, extent)
-    return step(op, "PadV2", part, around, op.constant(one, name=f"{op.node.name}/one"))
+    around = op.constant(margins, name=f"{op.node.name}/margins")
+    return step(op, "PadV2", step(op, "Slice", value, corner, extent), around, op.scalar(fill, value))
 
 
 @RULES.legalize("tf.Bincount", "tf.DenseBincount")

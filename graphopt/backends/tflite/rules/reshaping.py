@@ -70,6 +70,14 @@ def squeeze(op: Lowering) -> Value:
     return op.emit("SQUEEZE", op.input(0), squeeze_dims=tuple(op.attr("squeeze_dims") or ()))
 
 
+@RULES.legalize("tf.ConjugateTranspose")
+def conjugate_transpose(op: Lowering) -> Value:
+    """Axes in another order; real numbers are their own conjugates."""
+    if op.type.dtype.kind == "complex":
+        op.refuse("LiteRT takes no conjugates of complex numbers")
+    return op.step("Transpose", op.input(0), op.input(1))
+
+
 @RULES.legalize("tf.Transpose")
 def permute(op: Lowering) -> Value:
     """Axes in another order. Axes of size one that move make a reshape; of more than six axes, those that stay

@@ -62,6 +62,18 @@ def segment_mean(op: Lowering) -> Value:
     return step(op, "RealDiv" if value.dtype.is_float else "TruncateDiv", total, counts)
 
 
+@RULES.legalize("tf.SparseSegmentSum", "tf.SparseSegmentMean", "tf.SparseSegmentSqrtN")
+def picked_segments(op: Lowering) -> Value:
+    """Sums or means of rows that indices pick; or sums divided by the root of their count."""
+    value, numbers = op.input(0), op.input(2)
+    rows = step(op, "GatherV2", value, op.input(1), op.integers(0, name=f"{op.node.name}/axis"))
+    if op.node.op != "tf.SparseSegmentSqrtN":
+        return step(op, op.node.op_type.removeprefix("Sparse"), rows, numbers)
+    counts = _counts(op, value, as_int32(op, numbers))
+    counts = step(op, "Cast", step(op, "Maximum", counts, scalar(op, 1, counts)), SrcT=INT32, DstT=value.dtype)
+    return step(op, "RealDiv", step(op, "SegmentSum", rows, numbers), step(op, "Sqrt", counts))
+
+
 def _segments(op: Lowering, numbers: Value) -> Value:
     """How many segments there are: one more than the largest number."""
     axes = op.integers([0], name=f"{op.node.name}/axes")

@@ -86,3 +86,9 @@ def test_equality_within_a_tolerance() -> None:
 def test_what_could_only_be_computed_with_less_precision_is_refused() -> None:
     with pytest.raises(UnloweredError, match="float64"):
         assert_lowers(text_model("%y = tf.Softplus(%x)", "%x: float64[2]"))
+
+
+@pytest.mark.tensorflow
+def test_cross_products() -> None:
+    model = text_model("%y = tf.Cross(%a, %b)", "%a: float32[?, 2, 3], %b: float32[?, 2, 3]")
+    assert_lowers(model, {"UNPACK": 2, "MUL": 6, "SUB": 3, "PACK": 1})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphopt.backends.base import UnloweredError
 from graphopt.testing.lowering import assert_lowers, text_model
@@ -25,9 +27,34 @@ def test_diagonals() -> None:
     assert_lowers(flags, ["CAST", "MATRIX_DIAG", "CAST"])
     third = scalar("k", 0) + "%p = tf.Const() {value = float32[] 0.0}\n%y = tf.MatrixDiagPartV3(%x, %k, %p)"
     assert_lowers(text_model(third, square), ["RESHAPE", "STRIDED_SLICE"])
-    other = scalar("k", 1) + "%p = tf.Const() {value = float32[] 0.0}\n%y = tf.MatrixDiagPartV3(%x, %k, %p)"
-    with pytest.raises(UnloweredError, match="other diagonals"):
-        assert_lowers(text_model(other, square))
+
+
+PADDING = "%p = tf.Const() {value = float32[] 0.0}\n"
+
+
+@pytest.mark.tensorflow
+@given(st.integers(-2, 2), st.integers(0, 2), st.integers(0, 2), st.sampled_from(["?", "2"]))
+def test_other_diagonals(place: int, more_rows: int, more_columns: int, batch: str) -> None:
+    held = scalar("k", place) + PADDING
+    assert_lowers(text_model(held + "%y = tf.MatrixDiagPartV3(%x, %k, %p)", f"%x: float32[{batch}, 3, 4]"), random=1)
+    length = min(3 + min(place, 0), 4 - max(place, 0))
+    inputs = f"%x: float32[{batch}, 3, 4], %d: float32[{batch}, {length}]"
+    assert_lowers(text_model(held + "%y = tf.MatrixSetDiagV3(%x, %d, %k)", inputs), random=1)
+    rows = -1 if more_columns and more_rows else 3 + max(-place, 0) + more_rows
+    columns = -1 if rows != -1 and more_rows else 3 + max(place, 0) + more_columns
+    held += scalar("r", rows) + scalar("c", columns)
+    assert_lowers(text_model(held + "%y = tf.MatrixDiagV3(%x, %k, %r, %c, %p)", f"%x: float32[{batch}, 3]"), random=1)
+
+
+@pytest.mark.tensorflow
+def test_diagonals_of_tensors() -> None:
+    assert_lowers(text_model("%y = tf.Diag(%x)", "%x: float32[2, 3]"), ["RESHAPE", "MATRIX_DIAG", "RESHAPE"])
+
+
+def test_bands_of_diagonals_are_refused() -> None:
+    band = "%k = tf.Const() {value = int32[2] [-1, 1]}\n" + PADDING + "%y = tf.MatrixDiagPartV3(%x, %k, %p)"
+    with pytest.raises(UnloweredError, match="several diagonals"):
+        assert_lowers(text_model(band, "%x: float32[3, 3]"))
 
 
 @pytest.mark.tensorflow

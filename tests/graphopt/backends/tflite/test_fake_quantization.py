@@ -63,3 +63,30 @@ def test_bounds_that_are_computed_are_left() -> None:
 def test_bits_that_make_no_sense_are_left() -> None:
     (finding,) = check(model(ARGS, bits=1), "tflite")
     assert "it has 1 bits" in finding.reason
+
+
+TRIP = "%low = tf.Const() {{value = float32[{n}] {low}}}\n%high = tf.Const() {{value = float32[{n}] {high}}}\n"
+
+
+@given(st.integers(0, 9), st.booleans(), st.booleans(), st.sampled_from(["HALF_UP", "HALF_TO_EVEN"]), st.integers(3, 9))
+def test_round_trips(seed: int, signed: bool, narrow: bool, mode: str, bits: int) -> None:
+    options = f"signed_input = {signed}, narrow_range = {narrow}".lower() + f', round_mode = b"{mode}"'
+    body = TRIP.format(n="", low=-1.5, high=2.0) + "%y = tf.QuantizeAndDequantizeV2(%x, %low, %high) "
+    made = text_model(body + f"{{range_given = true, num_bits = {bits}, {options}}}", "%x: float32[?, 3]")
+    data = np.random.default_rng(seed).uniform(-3, 3, (1, 4, 3)).astype(np.float32)
+    assert_lowers(made, data={"x": data}, reference="reference")
+
+
+def test_round_trips_of_channels() -> None:
+    held = TRIP.format(n="3", low="[-1.0, -2.0, -0.5]", high="[1.0, 1.0, 3.0]")
+    body = held + "%y = tf.QuantizeAndDequantizeV4(%x, %low, %high) {range_given = true, axis = 1}"
+    expected = {"MINIMUM": 1, "MAXIMUM": 1, "MUL": 2, "ROUND": 1}
+    assert_lowers(text_model(body, "%x: float32[?, 3, 4]"), expected, reference="reference")
+    bits = "%n = tf.Const() {value = int32[] 5}\n%y = tf.QuantizeAndDequantizeV3(%x, %low, %high, %n) {axis = 1}"
+    assert_lowers(text_model(held + bits, "%x: float32[?, 3, 4]"), expected, reference="reference")
+
+
+def test_round_trips_of_ranges_that_are_computed_are_left() -> None:
+    body = TRIP.format(n="", low=-1.5, high=2.0) + "%y = tf.QuantizeAndDequantizeV2(%x, %low, %high) "
+    (finding,) = check(text_model(body + "{range_given = false}", "%x: float32[?, 3]"), "tflite")
+    assert "its range is that of the values" in finding.reason

@@ -111,6 +111,7 @@ def test_blocks(op: str, layout: str) -> None:
         ("[?, 4, 3]", [2], ["SPACE_TO_BATCH_ND"]),
         ("[?, 4]", [2], ["RESHAPE", "SPACE_TO_BATCH_ND", "RESHAPE"]),
         ("[1, 4, 6, 3, 2]", [2, 2], ["RESHAPE", "SPACE_TO_BATCH_ND", "RESHAPE"]),
+        ("[?, 4, 6, 6, 2]", [2, 3, 2], ["SPACE_TO_BATCH_ND"] * 2 + ["RESHAPE"] * 3),
     ],
 )
 def test_blocks_into_the_batch_and_back(shape: str, block: list[int], expected: list[str]) -> None:

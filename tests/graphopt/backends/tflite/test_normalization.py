@@ -43,6 +43,15 @@ def test_statistics_of_the_batch_itself(shape: str) -> None:
     assert sum(node.op == "tfl.MEAN" for node in lowered.model.graph) == 2
 
 
+@pytest.mark.parametrize("training", ["true", "false"])
+def test_statistics_that_are_read(training: str) -> None:
+    """As they were given, or those of the batch, its variance as an estimate for more than it."""
+    empty = "%e = tf.Const() {value = float32[0] []}\n"
+    given = "%e, %e" if training == "true" else "%m, %v"
+    text = ABSOLUTE + empty + f"%y = tf.FusedBatchNormV3(%a, %s, %o, {given}) {{is_training = {training}}}"
+    assert_lowers(text_model(text, "%x: float32[2, 3, 4, 2]", "%y, %y:1, %y:2"), reference="reference")
+
+
 @pytest.mark.parametrize("shape", ["[1, 3, 4, 8]", "[?, ?, ?, 8]"])
 def test_local_response(shape: str) -> None:
     text = "%y = tf.LRN(%x) {depth_radius = 2, bias = 1.5, alpha = 0.2, beta = 0.75}"
@@ -51,7 +60,12 @@ def test_local_response(shape: str) -> None:
 
 def test_refusals() -> None:
     text = HELD + "\n%y = tf.FusedBatchNormV3(%x, %s, %o, %m, %v) {is_training = true}"
-    with pytest.raises(UnloweredError, match="its statistics are read"):
-        graphopt.lower(text_model(text, "%x: float32[2, 3, 4, 2]", "%y, %y:1"), "tflite")
+    with pytest.raises(UnloweredError, match="leaves for gradients"):
+        graphopt.lower(text_model(text, "%x: float32[2, 3, 4, 2]", "%y, %y:3"), "tflite")
+    with pytest.raises(UnloweredError, match="not wholly known"):
+        graphopt.lower(text_model(text, "%x: float32[?, 3, 4, 2]", "%y, %y:2"), "tflite")
+    averaged = text.replace("true}", "true, exponential_avg_factor = 0.5}")
+    with pytest.raises(UnloweredError, match="several batches"):
+        graphopt.lower(text_model(averaged, "%x: float32[2, 3, 4, 2]"), "tflite")
     with pytest.raises(UnloweredError, match="not for float16"):
         graphopt.lower(text_model("%y = tf.LRN(%x) {}", "%x: float16[1, 3, 4, 8]"), "tflite")

@@ -126,3 +126,21 @@ def test_random_numbers(op: str, kernel: str) -> None:
     lowered = assert_lowers(text_model(body, "%x: float32[?, 3]"), ["SHAPE", kernel, "ADD"], reference=None)
     drawn = next(node for node in lowered.model.graph if node.op_type == kernel)
     assert (drawn.attrs["seed"], drawn.attrs["seed2"]) == (3, 4)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("op", ["Sum", "Mean", "SqrtN"])
+@pytest.mark.parametrize("inner", ["", ", 3"])
+def test_segments_of_rows_that_are_picked(op: str, inner: str) -> None:
+    model = text_model(f"%y = tf.SparseSegment{op}(%x, %i, %s)", f"%x: float32[?{inner}], %i: int32[?], %s: int32[?]")
+    rows = np.arange(15, dtype=np.float32).reshape(5, 3)
+    data = {"x": rows if inner else rows[:, 0], "i": np.int32([0, 2, 1, 4]), "s": np.int32([0, 0, 1, 3])}
+    assert_lowers(model, data=[data])
+
+
+def test_distinct_elements_along_an_axis() -> None:
+    axis = "%a = tf.Const() {value = int32[1] [0]}\n%y = tf.UniqueV2(%x, %a)"
+    data = [{"x": np.int32([1, 3, 1, 2, 3, 3])}]
+    assert_lowers(text_model(axis, "%x: int32[6]", "%y, %y:1"), ["UNIQUE"], data=data, reference="reference")
+    with pytest.raises(UnloweredError, match="rows of a matrix"):
+        assert_lowers(text_model(axis, "%x: int32[2, 3]", "%y, %y:1"))

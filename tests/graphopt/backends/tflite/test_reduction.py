@@ -117,3 +117,15 @@ def test_counts_in_rows(binary: str, kernel: str) -> None:
     body += f"%y = tf.DenseBincount(%x, %n, %w) {{binary_output = {binary}}}"
     data = [{"x": np.int32([[0, 3, 3], [1, 7, 3]])}]
     assert_lowers(text_model(body, "%x: int32[?, 3]"), ["ONE_HOT", kernel], data=data)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("exclusive", ["true", "false"])
+@pytest.mark.parametrize("reverse", ["true", "false"])
+def test_running_logarithms_of_sums(exclusive: str, reverse: str) -> None:
+    options = f"{{exclusive = {exclusive}, reverse = {reverse}}}"
+    body = "%a = tf.Const() {value = int32[] 1}\n%y = tf.CumulativeLogsumexp(%x, %a) " + options
+    data = [{"x": np.linspace(-60, 60, 42, dtype=np.float32).reshape(2, 7, 3)}]
+    assert_lowers(text_model(body, "%x: float32[?, 7, 3]"), data=data)
+    with pytest.raises(UnloweredError, match="not known"):
+        assert_lowers(text_model(body, "%x: float32[?, ?, 3]"))
