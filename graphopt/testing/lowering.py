@@ -11,7 +11,7 @@ from graphopt.ir.infer import infer_model
 from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
 
-SILENT = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR"})
+SILENT = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", "onnx.Input", "onnx.Initializer"})
 
 
 def text_model(body: str, inputs: str = "%x: float32[2, 3]", outputs: str = "%y") -> Model:

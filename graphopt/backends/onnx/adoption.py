@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from graphopt.backends.ends import INPUTS
 from graphopt.ir.formats.onnx.elements import DOMAINS, INITIALIZER, INPUT, domain_of
 from graphopt.ir.graph import Graph
-from graphopt.ir.model import Function, Model
+from graphopt.ir.model import Function, Model, Signature
 from graphopt.ir.value import Value
 
 CONSTANT = "tf.Const"
@@ -25,10 +25,28 @@ def adopt(model: Model, opset: int) -> None:
     taken: dict[str, Value] = {}
     for signature in model.signatures.values():
         signature.inferred = False
-        for name, value in (*signature.input_values().items(), *signature.output_values().items()):
+        for name, value in signature.input_values().items():
+            value.name = name
+            taken[name] = value
+        _own_outputs(model.graph, signature)
+        for name, value in signature.output_values().items():
             value.name = name
             taken[name] = value
     _give_way(model.graph, taken)
+
+
+def _own_outputs(graph: Graph, signature: Signature) -> None:
+    """Give each output of a signature a value of its own: of what is an input, or several outputs, an identity."""
+    seen = dict.fromkeys(signature.input_values().values())
+    outputs = []
+    for name, value in signature.output_values().items():
+        if value in seen:
+            node = graph.create_node("onnx.Identity", (value,), {}, name=graph.unique_name(name), types=(value.type,))
+            value = node.output
+        seen[value] = None
+        outputs.append(value)
+    signature.outputs = {name: place for place, name in enumerate(signature.outputs)}
+    graph.outputs = outputs
 
 
 def _others(model: Model) -> dict[str, int]:

@@ -73,6 +73,7 @@ class OnnxBackend:
         _run(PREPARE, part, report, ROUNDS)
         _run(RECURRENT, part, report)
         _run(LAYOUT, part, report, 2)
+        drop_idle_targets(part)
         restructure(part)
         plain_outputs(part)
         guard_outputs(part)

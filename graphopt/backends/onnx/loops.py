@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
 from graphopt.ir.formats.onnx.elements import INPUT
@@ -12,6 +14,7 @@ from graphopt.ir.model import ARGUMENT, Function, Model
 from graphopt.ir.tensors import tensor
 from graphopt.ir.types import BOOL, INT64, SCALAR, TensorType
 from graphopt.ir.value import Node, Value
+from graphopt.passes.control.call_sites import is_passed_through
 from graphopt.passes.functions.inline_functions import inline_call
 
 LOOPS = frozenset({"tf.While", "tf.StatelessWhile"})
@@ -45,31 +48,43 @@ def _loop(model: Model, graph: Graph, node: Node) -> None:
     if condition is None or body is None:
         return
     first = _called(graph, condition, node.inputs, f"{node.name}/enter", node)[0]
-    made = _loop_body(model, condition, body, node)
+    kept = [place for place in range(node.input_count) if is_passed_through(body, place)]
+    states = [place for place in range(node.input_count) if place not in kept]
+    made = _loop_body(model, condition, body, node, states, kept)
+    attrs: dict[str, Any] = {"body": FunctionRef(made.name)} | ({CAPTURES: len(kept)} if kept else {})
+    inputs = [node.inputs[place] for place in (*states, *kept)]
     loop = graph.create_node(
-        "onnx.Loop", (None, _as_bool(graph, first, node), *node.inputs), {"body": FunctionRef(made.name)},
-        name=f"{node.name}/loop", types=[value.type for value in node.outputs], before=node,
-        origins=node.source_names,
+        "onnx.Loop", (None, _as_bool(graph, first, node), *inputs), attrs, name=f"{node.name}/loop",
+        types=[node.outputs[place].type for place in states], before=node, origins=node.source_names,
     )  # fmt: skip
-    _take_place(graph, node, loop)
+    for place in kept:
+        graph.replace_value(node.outputs[place], node.input(place))
+    for place, value in zip(states, loop.outputs, strict=True):
+        graph.replace_value(node.outputs[place], value)
+    _take_name(graph, node, loop)
 
 
-def _loop_body(model: Model, condition: Function, body: Function, node: Node) -> Function:
-    """A function of the number of the iteration, the condition and the state; of the next condition and state."""
+def _loop_body(
+    model: Model, condition: Function, body: Function, node: Node, states: list[int], kept: list[int]
+) -> Function:
+    """A function of the number of the iteration, the condition, the state, and what is the same in every iteration,
+    which is captured; of the next condition and state."""
     made = Function(model.unique_function_name(f"{node.name}/body"))
     model.add_function(made)
-    kinds = [TensorType(INT64, SCALAR), TensorType(BOOL, SCALAR), *(value.type for value in node.outputs)]
-    names = ["iteration", "condition", *(f"state_{place}" for place in range(len(node.outputs)))]
+    order = (*states, *kept)
+    kinds = [TensorType(INT64, SCALAR), TensorType(BOOL, SCALAR), *(node.outputs[place].type for place in order)]
+    names = ["iteration", "condition", *(f"state_{place}" for place in order)]
     arguments = [
         made.create_node(ARGUMENT, (), {"T": kind.dtype, "index": place}, name=name, types=(kind,)).output
         for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
     ]
     made.inputs = arguments
-    states = _called(made, body, arguments[2:], "next")
-    following = _called(made, condition, states, "continue")[0]
-    made.outputs = [_as_bool(made, following), *(_own(made, value) for value in states)]
+    taken = dict(zip(order, arguments[2:], strict=True))
+    results = _called(made, body, [taken[place] for place in range(len(order))], "next")
+    following = _called(made, condition, results, "continue")[0]
+    made.outputs = [_as_bool(made, following), *(_own(made, results[place]) for place in states)]
     made.input_names = names
-    made.output_names = ["again", *(f"next_{place}" for place in range(len(states)))]
+    made.output_names = ["again", *(f"next_{place}" for place in states)]
     return made
 
 
@@ -132,6 +147,10 @@ def _branch(model: Model, graph: Graph, node: Node) -> None:
 def _take_place(graph: Graph, node: Node, made: Node) -> None:
     for old, new in zip(node.outputs, made.outputs, strict=True):
         graph.replace_value(old, new)
+    _take_name(graph, node, made)
+
+
+def _take_name(graph: Graph, node: Node, made: Node) -> None:
     name = node.name
     graph.remove(node)
     graph.rename(made, name)

@@ -53,7 +53,12 @@ def _is_inside(op: Lowering, points: Value, size: object) -> Value:
 
 
 def _nearest(op: Lowering, image: Value, crop: Value, rows: Value, lines: Value) -> Value:
-    return _gathered(op, image, crop, op.step("Round", rows), op.step("Round", lines))
+    return _gathered(op, image, crop, _rounded(op, rows), _rounded(op, lines))
+
+
+def _rounded(op: Lowering, points: Value) -> Value:
+    """The nearest whole number; of two, the larger."""
+    return op.step("Floor", op.step("AddV2", points, op.scalar(0.5, points)))
 
 
 def _bilinear(op: Lowering, image: Value, crop: Value, rows: Value, lines: Value) -> Value:

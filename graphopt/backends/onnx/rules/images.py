@@ -103,7 +103,16 @@ def _is_computed(op: Lowering, weights: Array) -> bool:
 
 @RULES.legalize("tf.ResizeArea")
 def resized_by_area(op: Lowering) -> Value:
-    """Images of known size times how much each row and column counts."""
+    """Means of whole pixels are a pool, copies of them the nearest ones; else images of known size are multiplied
+    with how much each row and column counts."""
+    _, height, width, _ = image_dims(op)
+    tall, wide = (int(number) for number in op.constant_input(1, "the size"))
+    if not op.attr("align_corners") and op.input(0).dtype is FLOAT32 and tall and wide:
+        if not height % tall and not width % wide:
+            window = (1, height // tall, width // wide, 1)
+            return op.step("AvgPool", op.input(0), ksize=window, strides=window, padding=b"VALID")
+        if not tall % height and not wide % width:
+            return op.step("ResizeNearestNeighbor", op.input(0), op.input(1))
     return _resampled(op, op.input(0), *interpolation_weights(op))
 
 

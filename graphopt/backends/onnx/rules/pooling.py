@@ -106,6 +106,14 @@ def batch_norm(op: Lowering) -> list[Value | None]:
     return [back(op, made.output), *op.inputs[3:5]]
 
 
+def _by_channel(op: Lowering, place: int, shape: Value, behind: int) -> Value:
+    """A vector of channels with axes of one behind it."""
+    held = op.known(place)
+    if held is None:
+        return op.step("Reshape", op.input(place), shape)
+    return op.constant(held.reshape(-1, *[1] * behind), name=op.input(place).node.name)
+
+
 def _by_batch(op: Lowering) -> list[Value | None]:
     value, rank = op.input(0), op.rank(op.input(0))
     channels = 1 if op.text("data_format", "NHWC").startswith("NC") else rank - 1
@@ -115,7 +123,7 @@ def _by_batch(op: Lowering) -> list[Value | None]:
     less = op.step("Sub", value, mean)
     variance = op.step("Mean", op.step("Square", less), axes, keep_dims=True)
     spread = op.step("Rsqrt", op.step("AddV2", variance, op.scalar(float(op.attr("epsilon")), variance)))
-    scale, offset = (op.step("Reshape", item, shape) for item in op.inputs[1:3])
+    scale, offset = (_by_channel(op, place, shape, rank - 1 - channels) for place in (1, 2))
     made = op.step("AddV2", op.step("Mul", less, op.step("Mul", spread, scale)), offset)
     if not any(item.use_count or item.is_output for item in op.node.outputs[1:3]):
         return [made]

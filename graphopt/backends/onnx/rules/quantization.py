@@ -9,7 +9,7 @@ import numpy as np
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.table import RULES
 from graphopt.backends.tflite.rules.fake_quantization import bounds, nudged
-from graphopt.ir.types import INT8, TensorType
+from graphopt.ir.types import INT8, UINT8, TensorType
 from graphopt.ir.value import Value
 
 BITS, LOWEST = 8, -128
@@ -18,20 +18,21 @@ FAKES = ("tf.FakeQuantWithMinMaxArgs", "tf.FakeQuantWithMinMaxVars", "tf.FakeQua
 
 @RULES.legalize(*FAKES)
 def fake_quantization(op: Lowering) -> Value:
-    """Eight bits between two bounds, by tensor or by channel: Q and DQ of int8."""
+    """Eight bits between two bounds, by tensor or by channel: Q and DQ, of int8 where zero is in the middle."""
     low, high = bounds(op)
     if int(op.attr("num_bits")) != BITS or not (low < high).all():
         op.refuse(f"it has {op.attr('num_bits')} bits, or its bounds leave nothing between them")
     narrow = bool(op.attr("narrow_range"))
     lowest, highest, step = nudged(low, high, BITS, narrow)
-    zero = np.round(LOWEST + int(narrow) - lowest / step).astype(np.int8)
+    zero = np.round(int(narrow) - lowest / step)
+    dtype = UINT8 if (zero + LOWEST).any() else INT8
     value = op.input(0)
     if narrow:
         held = [op.constant(np.asarray(bound, np.float32)) for bound in (lowest, highest)]
         value = op.step("Minimum", op.step("Maximum", value, held[0]), held[1])
     scale = op.constant(np.asarray(step, np.float32), name=f"{op.node.name}/scale")
-    point = op.constant(zero, name=f"{op.node.name}/zero_point")
+    point = op.constant((zero + LOWEST * (dtype is INT8)).astype(dtype.numpy), name=f"{op.node.name}/zero_point")
     axis: dict[str, Any] = {"axis": op.rank(value) - 1} if step.ndim else {}
-    kind = TensorType(INT8, op.type.shape)
+    kind = TensorType(dtype, op.type.shape)
     made = op.emit("QuantizeLinear", value, scale, point, type=kind, name=f"{op.node.name}/quantized", **axis)
     return op.emit("DequantizeLinear", made, scale, point, **axis)

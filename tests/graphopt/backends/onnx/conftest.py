@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphopt.backends.base import Lowered, find_backend
+from graphopt.backends.base import Lowered, UnloweredError, find_backend
 from graphopt.runtimes.base import get_runtime
 from graphopt.testing.lowering import operators, text_model
 
@@ -27,11 +27,12 @@ def lowers() -> Callable[..., Lowered]:
         outputs: str = "%y",
         feeds: Mapping[str, Any] | None = None,
         seed: int = 0,
+        tolerance: float = 1e-5,
     ) -> Lowered:
         model = text_model(body, inputs, outputs)
         lowered = find_backend("onnx").lower(model)
         if expected is not None:
-            found = {op: count for op, count in operators(lowered.model).items() if op not in ("Input", "Initializer")}
+            found = operators(lowered.model)
             wanted = expected if isinstance(expected, Mapping) else {op: list(expected).count(op) for op in expected}
             assert found == dict(wanted), found
         generator = np.random.default_rng(seed)
@@ -45,8 +46,40 @@ def lowers() -> Callable[..., Lowered]:
         before, after = right.run(model, given), runtime.run(lowered.model, given)
         assert list(before) == list(after)
         for name, array in before.items():
+            if array.dtype == object:
+                assert [item if isinstance(item, str) else item.decode() for item in after[name].reshape(-1)] == [
+                    item.decode() for item in array.reshape(-1)
+                ]
+                continue
             assert array.dtype == after[name].dtype
-            np.testing.assert_allclose(after[name], array, rtol=1e-5, atol=1e-5)
+            assert array.shape == after[name].shape
+            np.testing.assert_allclose(after[name], array, rtol=tolerance, atol=tolerance)
         return lowered
 
     return check
+
+
+@pytest.fixture(scope="session")
+def refuses() -> Callable[..., None]:
+    """A text model has no form in ONNX, for a reason that the error says."""
+
+    def check(body: str, reason: str, inputs: str = "%x: float32[2, 3]") -> None:
+        with pytest.raises(UnloweredError, match=reason):
+            find_backend("onnx").lower(text_model(body, inputs))
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def constant() -> Callable[..., str]:
+    """The text of a constant: of int32 unless it holds fractions, or another element type is named."""
+
+    def text(name: str, data: Any, dtype: str = "") -> str:
+        array = np.asarray(data)
+        kind = dtype or ("float32" if array.dtype.kind == "f" else "int32")
+        values = array.astype(bool).tolist() if kind == "bool" else array.tolist()
+        shown = str(values).replace("True", "true").replace("False", "false")
+        shape = ", ".join(map(str, array.shape))
+        return f"%{name} = tf.Const() {{value = {kind}[{shape}] {shown}}}\n"
+
+    return text
