@@ -79,7 +79,9 @@ def quantize(
     if profile != PROFILES[0]:
         _refuse_missing(make_plan(model, chosen, supports, delegate), supports, profile)
     if data is None or calibration is not None or not chosen.needs_statistics:
-        known = None if calibration is None else _known(model, calibration, chosen)
+        known = (
+            None if calibration is None else _known(model, calibration, make_plan(model, chosen, supports, delegate))
+        )
         result = Quantized(model, Plan(), None if known is None else known.statistics, notes)
         result.plan = quantize_model(model, chosen, known, supports, delegate=delegate)
     else:
@@ -190,15 +192,16 @@ def refuse_floats(plan: Plan, target: str) -> None:
         raise UnloweredError(target, findings)
 
 
-def _known(model: Model, calibration: Any, recipe: Recipe) -> Observed:
+def _known(model: Model, calibration: Any, plan: Plan) -> Observed:
     """Given statistics, of this model or of the one it was lowered from.
 
-    Raises `UsageError` where the recipe needs some and they know no tensor of the model.
+    Raises `UsageError` where the plan needs some and they know no tensor of the model.
     """
     from graphopt.backends.observed import Observed, given_statistics
 
     known = Observed(given_statistics(calibration), KEEPING)
     floats = [value for graph in model.graphs for node in graph for value in node.outputs if is_seen(value)]
-    if recipe.needs_statistics and floats and not any(known.of(value) is not None for value in floats):
+    is_needed = any(decision.activation is not None for decision in plan.decisions.values())
+    if is_needed and not any(known.of(value) is not None for value in floats):
         raise UsageError("the statistics know no tensor of this model: calibrate it (graphopt calibrate)")
     return known

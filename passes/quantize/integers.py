@@ -12,7 +12,7 @@ from graphopt.ir.types import FLOAT32, INT8, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.borders import QUANTIZE, Borders
-from graphopt.passes.quantize.kernels import COMPARISONS
+from graphopt.passes.quantize.kernels import COMPARISONS, ROOTS
 from graphopt.passes.quantize.parameters import Parameters
 from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, Slot, activations, kernel, range_in
 from graphopt.passes.quantize.schemes import Scheme
@@ -33,7 +33,7 @@ class Operands(NamedTuple):
 def with_ranges(chosen: Chosen, range_of: RangeOf) -> tuple[dict[Node, Scheme], Scales, dict[Node, str]]:
     """Those of `chosen` all of whose activations have known ranges, their scales, and why the others are left out."""
     range_of = functools.cache(range_of)  # some methods search for a range
-    left = {node: reason for node, scheme in chosen.items() if (reason := _endless(node, scheme, range_of))}
+    left = {node: reason for node, scheme in chosen.items() if (reason := _unfit(node, scheme, range_of))}
     kept = {node: scheme for node, scheme in chosen.items() if node not in left}
     while True:
         scales = Scales(kept, range_of)
@@ -45,14 +45,16 @@ def with_ranges(chosen: Chosen, range_of: RangeOf) -> tuple[dict[Node, Scheme], 
             del kept[node]
 
 
-def _endless(node: Node, scheme: Scheme, range_of: RangeOf) -> str:
-    """Why a tensor leaves its other elements no integers: masks hold the likes of -1e9 in place of infinity."""
+def _unfit(node: Node, scheme: Scheme, range_of: RangeOf) -> str:
+    """Why what a node reads or yields is nothing for integers: masks hold the likes of -1e9 in place of infinity."""
     read = (node.input(index) for index in activations(node))
     for value in (*read, *(value for value in node.outputs if value.dtype is FLOAT32)):
         found = range_in(Slot(value, scheme), range_of)
         if found is not None and max(-found.minimum, found.maximum) >= ENDLESS:
             end = found.maximum if found.maximum >= ENDLESS else found.minimum
             return f"'{value.name}' holds {end:.3g}, beside which integers cannot tell other numbers apart"
+        if found is not None and found.minimum < 0 and node.op in ROOTS and value.node is not node:
+            return f"'{value.name}' goes down to {found.minimum:.3g}, at which the kernel for integers stops"
     return ""
 
 

@@ -47,6 +47,8 @@ COMPARISONS = frozenset(
     f"tfl.{name}" for name in ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
 )
 """Kernels that compare the integers of int16 as they are, and stop the process on int8 with scales of 1 or more."""
+ROOTS = frozenset({"tfl.SQRT", "tfl.RSQRT"})
+"""Kernels that fail on integers below zero."""
 KERNELS: Mapping[str, IntegerKernel] = {
     **_named("CONV_2D", IntegerKernel(weights={1: 0}, bias=2, activations=(0,))),
     **_named("DEPTHWISE_CONV_2D", IntegerKernel(weights={1: 3}, bias=2, activations=(0,))),

@@ -339,3 +339,10 @@ def test_what_a_model_does_with_pixels_is_seen_before_lowering_folds_it(ask: Cal
     samples = {"x": np.random.default_rng(0).uniform(0, 1, (12, 1, 4)).astype(np.float32)}
     with pytest.raises(CheckError, match="expects pixels from 0 to 255"):
         ask(text_model(body, "%x: float32[1, 4]"), samples)
+
+
+def test_a_model_of_integers_needs_no_statistics_and_may_be_given_some() -> None:
+    data = {"x": np.random.default_rng(0).normal(size=(12, 2, 8)).astype(np.float32)}
+    made = graphopt.quantize(graphopt.quantize(dense(), "int8", data=data, input_type="int8").model, "int8")
+    again = graphopt.quantize(made.model, "int8", calibration=Statistics())
+    assert tflite_bytes(again.model) == tflite_bytes(made.model)

@@ -354,3 +354,13 @@ def test_an_input_that_is_an_output_stays_float() -> None:
     model = build("%y = tfl.ABS(%x) : float32[2, 4]", "%y, %x")
     plan = run(model, Recipe((Rule(mode="int8"),), "int8", "int8"), {"x": (-1, 1), "y": (0, 1)})
     assert [note.partition(":")[0] for note in plan.notes] == ["input 'x' stays float32", "output 'x' stays float32"]
+
+
+@pytest.mark.parametrize(("low", "compute"), [(0, "int8"), (-1e-6, "float32")])
+@pytest.mark.parametrize("op", ["SQRT", "RSQRT"])
+def test_roots_of_what_may_be_negative_stay_float(op: str, low: float, compute: str) -> None:
+    """LiteRT's kernels for integers stop there."""
+    model = build(f"%y = tfl.{op}(%x) : float32[2, 4]")
+    (row,) = run(model, ranges={"x": (low, 4), "y": (0, 2)}).rows()
+    assert row["compute"] == compute
+    assert ("goes down to -1e-06" in row["reason"]) is (compute == "float32")
