@@ -178,7 +178,7 @@ class _Correspondence:
 def _correspondence(models: tuple[Model, Model], chosen: tuple[str, str]) -> _Correspondence:
     first, second = (signature_of(model, name) for model, name in zip(models, chosen, strict=True))
     notes: list[str] = []
-    (given, wanted), (yielded, found) = _ends(models[0], first), _ends(models[1], second)
+    (given, yielded), (wanted, found) = _ends(models[0], first), _ends(models[1], second)
     inputs = _pair("input", given, wanted, notes)
     outputs = _pair("output", yielded, found, notes)
     if not outputs:
@@ -187,7 +187,7 @@ def _correspondence(models: tuple[Model, Model], chosen: tuple[str, str]) -> _Co
 
 
 def _ends(model: Model, signature: Signature) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Inputs and outputs, without the variables that the runtime keeps from run to run."""
+    """Inputs and outputs, without the variables that the runtime starts with."""
     inputs, outputs = signature.input_values(), signature.output_values()
     if model.format == "xla":
         from graphopt.backends.xla.program import program_node, state_at

@@ -40,7 +40,6 @@ class XlaRuntime:
         self._jax = import_jax()
         self._compiled: WeakKeyDictionary[Model, dict[Node, dict[Shapes, Compiled]]] = WeakKeyDictionary()
         self._lowered: WeakKeyDictionary[Model, tuple[Any, Model]] = WeakKeyDictionary()
-        self._states: WeakKeyDictionary[Model, dict[Node, dict[str, tuple[str, Array]]]] = WeakKeyDictionary()
         cache = cache if cache is not None else os.environ.get(CACHE)
         if cache:
             self._jax.config.update("jax_compilation_cache_dir", cache)
@@ -55,37 +54,28 @@ class XlaRuntime:
     ) -> dict[str, Array]:
         """The signature's outputs, or `outputs`, each under the name it was asked for.
 
-        Variables of the model that are not fed go on from run to run, and are then among the outputs only where they
+        Variables of the model that are not fed start anew in each run, and are then among the outputs only where they
         are asked for. Raises `UsageError` for names, element types and shapes that do not fit, `RunError` where XLA
         fails.
         """
         model = self.ready(model)
         request = Request(model, feeds, outputs, signature)
         found = self._signature(model, signature)
-        state = self._state_of(model, program_node(found))
-        arrays, kept = [], {}
+        states = {state.input: state for state in state_at(program_node(found))}
+        arrays, hidden = [], []
         for name, value in found.input_values().items():
             if value in request.feeds:
                 arrays.append(request.feeds[value])
-            elif name in state:
-                arrays.append(state[name][1])
-                kept[name] = state[name][0]
+            elif name in states:
+                arrays.append(states[name].initial.numpy())
+                hidden.append(states[name].output)
             else:
                 raise UsageError(f"input '{printable(name)}' is not fed")
         made = self.call(found, arrays)
         by_value = dict(zip(program_node(found).outputs, made, strict=True))
-        for name, output in kept.items():
-            state[name] = output, np.asarray(by_value[found.output_values()[output]])
         by_value.update(request.feeds)
-        hidden = set(kept.values()) if outputs is None else ()
-        return {name: np.asarray(by_value[value]) for name, value in request.fetches.items() if name not in hidden}
-
-    def _state_of(self, model: Model, node: Node) -> dict[str, tuple[str, Array]]:
-        """Input of each variable -> the output that it becomes, and what it is now."""
-        known = self._states.setdefault(model, {})
-        if node not in known:
-            known[node] = {state.input: (state.output, state.initial.numpy()) for state in state_at(node)}
-        return known[node]
+        left_out = hidden if outputs is None else ()
+        return {name: np.asarray(by_value[value]) for name, value in request.fetches.items() if name not in left_out}
 
     def run_all(self, model: Model, feeds: Mapping[str, Any], signature: str | None = None) -> dict[str, Array]:
         """Inputs and outputs by tensor name: what lies between them is XLA's own."""
