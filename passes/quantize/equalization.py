@@ -21,13 +21,14 @@ from graphopt.passes.quantize.statistics import Statistics
 
 Array = np.ndarray[Any, Any]
 LIMIT = 64.0  # by which a channel is scaled at most
+SHARE = 0.6  # of a tensor's range that a channel is made to fill at most: others than the samples may go further
 _STEPS = 8  # of factors, to an octave
 
 
 def equalize(graph: Graph, statistics: Statistics, strength: float = 1.0) -> dict[Value, Array]:
     """Scale channels of one graph in place, and `statistics` with them; returns the factors of each tensor's channels.
 
-    `strength` is the exponent of a channel's share of the range: 1 makes all ranges alike, 0 does nothing.
+    `strength` is the exponent of what a channel lacks of its share of the range: 0 does nothing.
     """
     channels = Channels(graph)
     factors = _factors(channels, statistics, strength)
@@ -45,7 +46,7 @@ def equalize(graph: Graph, statistics: Statistics, strength: float = 1.0) -> dic
 
 
 def _factors(channels: Channels, statistics: Statistics, strength: float) -> Array:
-    """A factor, at least 1, for each id: no channel may come to exceed the range of any tensor it is in."""
+    """A factor, at least 1, for each id: none makes a channel fill more than its share of the range of any tensor."""
     factors = np.full(channels.count, LIMIT)
     seen = np.zeros(channels.count, bool)
     for value, ids in channels.ids.items():
@@ -55,7 +56,7 @@ def _factors(channels: Channels, statistics: Statistics, strength: float) -> Arr
             continue
         free = ids >= 0
         known = magnitude > magnitude.max() * 1e-9  # a channel that is always zero needs no larger integers
-        room = np.where(known, magnitude.max() / np.where(known, magnitude, 1.0), 1.0)
+        room = np.where(known, SHARE * magnitude.max() / np.where(known, magnitude, 1.0), 1.0)
         np.minimum.at(factors, ids[free], np.maximum(room[free], 1.0))
         seen[ids[free]] = True
     factors[~seen] = 1.0
