@@ -83,7 +83,7 @@ HYBRID: Mapping[str, Mapping[int, int]] = {
     "tfl.DEPTHWISE_CONV_2D": {1: 3},
     "tfl.FULLY_CONNECTED": {1: 0},
     "tfl.BATCH_MATMUL": {1: PER_TENSOR},
-    "tfl.EMBEDDING_LOOKUP": {1: PER_TENSOR},
+    "tfl.EMBEDDING_LOOKUP": {1: 0},
     "tfl.GATHER": {0: PER_TENSOR},
     "tfl.UNIDIRECTIONAL_SEQUENCE_LSTM": dict.fromkeys((1, 2, 3, 4, 5, 6, 7, 8, 16), PER_TENSOR),
     "tfl.BIDIRECTIONAL_SEQUENCE_LSTM": dict.fromkeys(

@@ -278,7 +278,7 @@ def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> W
 
 def _has_wide_weights(node: Node) -> bool:
     """Kernels take its weights in 8 bits alone."""
-    return node.op in RECURRENT or node.op in TABLES or node.op in ("tfl.BATCH_MATMUL", "tfl.EMBEDDING_LOOKUP")
+    return node.op in RECURRENT or node.op in TABLES or node.op == "tfl.BATCH_MATMUL"
 
 
 def _has_blocks(node: Node, index: int, recipe: OperatorRecipe) -> bool:

@@ -177,3 +177,19 @@ def test_weights_that_no_kernel_takes_beside_floats_are_dequantized(mode: str) -
     x = RNG.normal(size=(1, 2, 2, 4)).astype(np.float32)
     wanted, got = (LiteRTRuntime().run(item, {"x": x})["y"] for item in (right, model))
     assert np.abs(wanted - got).max() < np.abs(wanted).max() / 50
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_of_an_embedding_have_scales_of_their_own(bits: int) -> None:
+    rows = RNG.normal(size=(4, 8)).astype(np.float32) * np.array([[1], [100], [0.01], [1]], np.float32)
+    body = f"""
+    %w = tfl.CONSTANT() {{value = float32[4, 8] {rows.tolist()}}} : float32[4, 8]
+    %y = tfl.EMBEDDING_LOOKUP(%x, %w) : float32[3, 8]
+    """
+    model = build(body, inputs="%x: int32[3]")
+    (row,) = run(model, Recipe((Rule(mode="dynamic", weight_bits=bits),))).rows()  # type: ignore[arg-type]
+    assert row["storage"] == f"int{bits}"
+    numbers = np.array([2, 1, 0], np.int32)
+    got, right = LiteRTRuntime().run(model, {"x": numbers})["y"], rows[numbers]
+    largest = np.abs(right).max(axis=1, keepdims=True)
+    assert (np.abs(got - right) <= largest * (0.5 / (2 ** (bits - 1) - 1)) * 1.001).all()
