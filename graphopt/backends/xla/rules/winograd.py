@@ -20,7 +20,7 @@ TILE, STEP = 4, 2  # pixels of a tile, and from one to the next
 CHANNELS = 32  # of image and result, from which on fewer products are worth the transforms
 PAIRS = 1 << 22  # of channels, up to which a transformed kernel is not too large
 TILES = 128  # up to which the products of all places are one operation
-TRANSFORM = np.asarray([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+BLOCK = 16  # channels of a kernel that are transformed at once, while they are in the processor's cache
 
 
 def suits_winograd(op: Emission, x: Operand) -> bool:
@@ -65,9 +65,23 @@ def winograd(op: Emission, x: Operand) -> Operand:
 def transformed_kernel(kernel: Array) -> Array:
     """A matrix of the channels for each of the 16 places of a transformed tile."""
     inner, outer = kernel.shape[2:]
-    rows = TRANSFORM @ kernel.reshape(3, -1)
-    both = TRANSFORM @ rows.reshape(TILE, 3, inner * outer)
-    return both.reshape(TILE * TILE, inner, outer)
+    made = np.empty((TILE, TILE, inner, outer), np.float32)
+    rows = np.empty((TILE, 3, BLOCK, outer), np.float32)
+    for start in range(0, inner, BLOCK):
+        part = kernel[:, :, start : start + BLOCK]
+        lines = rows[:, :, : part.shape[2]]
+        _transform(part, lines)
+        _transform(lines.swapaxes(0, 1), made[:, :, start : start + BLOCK].swapaxes(0, 1))
+    return made.reshape(TILE * TILE, inner, outer)
+
+
+def _transform(three: Array, four: Array) -> None:
+    """Fill `four` from `three`, along their first axis."""
+    first, second, third = three
+    ends, middle = (first + third) * 0.5, second * 0.5
+    four[0], four[3] = first, third
+    np.add(ends, middle, out=four[1])
+    np.subtract(ends, middle, out=four[2])
 
 
 def _tiles(b: Builder, padded: Operand, rows: int, columns: int) -> list[list[Operand]]:
