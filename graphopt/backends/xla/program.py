@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphopt.backends.xla.emitter import Emitted
 from graphopt.backends.xla.options import XlaOptions
@@ -92,7 +93,7 @@ def model_of(programs: Sequence[Program], options: XlaOptions | None = None) -> 
                 made = graph.create_node(WEIGHT, [], {"value": tensor}, name=graph.unique_name(name), types=(kind,))
                 value = held[id(tensor)] = made.output
             weights.append(value)
-        attrs = {
+        attrs: dict[str, Any] = {
             CODE: program.code, EXPORTED: program.exported, PLATFORMS: ",".join(program.platforms).encode(),
             VERSION: program.minimum_version.encode(), PRODUCER: program.producer.encode(),
             WEIGHTS_FORMAT: program.weights_format.encode(),
@@ -161,8 +162,9 @@ def program_at(node: Node, signature: Signature, names: tuple[str, ...]) -> Prog
 
 def state_at(node: Node) -> tuple[State, ...]:
     """The variables that a node `xla.PROGRAM` takes and yields."""
-    found = []
+    found: list[State] = []
     while f"{STATE}{len(found)}" in node.attrs:
         key = f"{STATE}{len(found)}"
-        found.append(State(*json.loads(node.attrs[f"{key}_ends"]), node.attrs[key]))
+        taken, yielded = json.loads(node.attrs[f"{key}_ends"])
+        found.append(State(taken, yielded, node.attrs[key]))
     return tuple(found)

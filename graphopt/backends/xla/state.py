@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from glob import escape
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class _Threading:
         return self._made(SCATTERS[node.op], node, [now, vectors, updates], attrs, now.type)
 
     def _made(
-        self, op: str, node: Node, inputs: list[Value], attrs: dict[str, object], kind: TensorType, part: str = "value"
+        self, op: str, node: Node, inputs: list[Value], attrs: dict[str, Any], kind: TensorType, part: str = "value"
     ) -> Value:
         return self.graph.create_node(
             op, inputs, attrs, name=f"{node.name}/{part}", types=(kind,), before=node, origins=node.source_names

@@ -20,7 +20,7 @@ class _Selected(NamedTuple):
 
     places: Operand
     scores: Operand
-    count: Operand
+    found: Operand
 
 
 def _numbers(op: Emission, place: int) -> Operand:
@@ -115,7 +115,7 @@ def padded_suppression(op: Emission) -> list[Operand | None]:
     sigma = float(op.constant_input(5, "the spread").reshape(-1)[0]) if is_fifth else 0.0
     rows = b.reshape(boxes, (1, *boxes.dims)), b.reshape(scores, (1, *scores.dims))
     made = select_boxes(op, *rows, limit, _numbers(op, 3), _numbers(op, 4), sigma)
-    places, count = b.reshape(made.places, (limit,)), b.reshape(made.count, ())
+    places, count = b.reshape(made.places, (limit,)), b.reshape(made.found, ())
     if is_fifth:
         return [places, b.convert(b.reshape(made.scores, (limit,)), op.input(1).dtype), count]
     return [places, count]
@@ -141,13 +141,13 @@ def combined_suppression(op: Emission) -> list[Operand | None]:
     by_class = b.reshape(b.transpose(scores, (0, 2, 1)), (batch * classes, count))
     made = select_boxes(op, rows, by_class, each, _numbers(op, 4), _numbers(op, 5))
     grid = (batch, classes * each)
-    is_real = b.compare("LT", b.iota(INT32, (batch * classes, each), 1), b.reshape(made.count, (batch * classes, 1)))
+    is_real = b.compare("LT", b.iota(INT32, (batch * classes, each), 1), b.reshape(made.found, (batch * classes, 1)))
     known = b.reshape(b.select(is_real, made.scores, b.like(-np.inf, made.scores)), grid)
     offsets = b.mul(b.iota(INT32, (batch * classes, each), 0), count)
     flat = b.reshape(b.add(made.places, offsets), grid)
     kind = b.reshape(b.iota(INT32, (batch, classes, each), 1), grid)
     ordered = b.sort("GT", known, [flat, kind], 1)
-    return _best(op, b.reshape(rows, (batch * classes * count, 4)), ordered, b.reshape(made.count, (batch, classes)))
+    return _best(op, b.reshape(rows, (batch * classes * count, 4)), ordered, b.reshape(made.found, (batch, classes)))
 
 
 def _best(op: Emission, boxes: Operand, ordered: list[Operand], counts: Operand) -> list[Operand | None]:

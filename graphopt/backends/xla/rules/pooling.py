@@ -8,7 +8,7 @@ import numpy as np
 
 from graphopt.backends.xla.builder import neutral
 from graphopt.backends.xla.emission import Emission
-from graphopt.backends.xla.operand import Operand
+from graphopt.backends.xla.operand import Operand, static_dims
 from graphopt.backends.xla.rules.windows import (
     Pair,
     fixed_pads,
@@ -38,7 +38,7 @@ def max_pool_with_places(op: Emission) -> list[Operand | None]:
     given, counts = geometry(op, x.dims[1:3], window, strides)
     x, pads = fixed_pads(op, x, (1, 2), given, 0)
     shape = x.dims if op.attr("include_batch_in_index") else (1, *x.dims[1:])
-    size = int(np.prod(shape))
+    size = int(np.prod(static_dims(shape)))
     places = b.broadcast(b.reshape(b.iota(INT32, (size,), 0), shape), x.dims)
     dims = [batch, *counts, channels]
     padding = b.ir.DenseElementsAttr.get(np.asarray([(0, 0), *pads, (0, 0)], np.int64))
