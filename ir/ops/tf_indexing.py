@@ -224,3 +224,24 @@ def _tree_buckets_shape(context: InferenceContext) -> Sequence[Shape]:
 
 register("tf.Bucketize", traits=Trait.ELEMENTWISE, shape=same_as(), evaluate=_bucketize)
 register("tf.BoostedTreesBucketize", shape=_tree_buckets_shape)
+
+
+# UnravelIndex -------------------------------------------------------------------------------------------------
+
+
+def _unravel(attrs: Attributes, places: Array, dims: Array) -> Array:
+    if dims.ndim != 1 or places.ndim > 1 or not dims.all():
+        raise ValueError(f"places of shape {list(places.shape)} among dimensions {dims.tolist()} make no sense")
+    return np.stack(np.unravel_index(places, dims.tolist())).astype(places.dtype)
+
+
+def _unravel_shape(context: InferenceContext) -> Sequence[Shape]:
+    places, dims = context.shape(0), context.shape(1)
+    if places.dims is None or dims.dims is None:
+        return [UNKNOWN_SHAPE]
+    if len(places.dims) > 1 or len(dims.dims) != 1:
+        raise InferenceError(f"places of shape {places} among dimensions of shape {dims} make no sense")
+    return [Shape((*dims.dims, *places.dims))]
+
+
+register("tf.UnravelIndex", shape=_unravel_shape, evaluate=_unravel)

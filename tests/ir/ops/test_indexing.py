@@ -401,3 +401,15 @@ def test_shapes_of_sets() -> None:
         Shape((2,)),
     ]
     assert infer("BoostedTreesBucketize", Shape((N,)), Shape((N,)), SCALAR, SCALAR, outputs=2) == [Shape((N,))] * 2
+
+
+# UnravelIndex -------------------------------------------------------------------------------------------------
+
+
+@tensorflow
+def test_unravelled_places() -> None:
+    dims = np.int32([3, 4, 2])
+    check_operator("UnravelIndex", [np.int32([0, 7, 23]), dims])
+    check_operator("UnravelIndex", [np.int64(11), dims.astype(np.int64)])
+    assert check_operator("UnravelIndex", [np.int32([24]), dims]) is None
+    assert check_operator("UnravelIndex", [np.int32([1]), np.int32([[3]])]) is None
