@@ -12,6 +12,7 @@ the others free, a callable is a predicate.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,10 +148,17 @@ def _strict_attributes(ops: Sequence[str], mentioned: Iterable[str]) -> frozense
     return frozenset(strict)
 
 
+@functools.lru_cache(maxsize=4096)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
 def build_pattern(function: Callable[..., Pattern]) -> Pattern:
     """Call a pattern function with its dialects and wildcards, named after its parameters."""
     arguments: list[Any] = []
-    for name in inspect.signature(function).parameters:
+    method = getattr(function, "__func__", None)
+    names = _parameters(method)[1:] if method is not None else _parameters(function)
+    for name in names:
         arguments.append(Dialect(name) if name in DIALECTS else Wildcard(name))
     return function(*arguments)
 
