@@ -32,11 +32,15 @@ def check(source: Any, target: str, *, inputs: Names = None, outputs: Names = No
 
 
 def read_for_lowering(source: Any, inputs: Names = None, outputs: Names = None) -> Model:
-    """A copy of the model that `source` holds, with what its signatures need and nothing else."""
+    """A copy of the model that `source` holds, with what its signatures need and nothing else.
+
+    What a model of TFLite does besides, such as assigning to variables, hangs on no output: it stays whole.
+    """
     from graphopt import sources
 
     model = sources.read(source, inputs=inputs, outputs=outputs, saves=False).model
-    PassManager("strip-unused,remove-unused-functions", verify_each=False).run(model)
+    if model.format != "tflite":
+        PassManager("strip-unused,remove-unused-functions", verify_each=False).run(model)
     return model
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, callees
-from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType, Quantization, TensorType
+from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType, Quantization, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.delegates import Delegate
 from graphopt.passes.quantize.islands import islands
@@ -26,6 +26,7 @@ PASSIVE = frozenset({"tfl.CONSTANT", "tfl.INPUT", "tfl.VARIABLE", "tfl.TENSOR", 
 _SOME = Quantization((1.0,), (0,))  # kernels ask whether there is one
 _SOME_CHANNELS = Quantization((1.0, 1.0), (0, 0), 0)
 TABLES = frozenset({"tfl.GATHER"})  # operators that only look things up in their weights
+ROWS = TABLES | {"tfl.EMBEDDING_LOOKUP"}
 SYMMETRIC_INT8 = Scheme(INT8, symmetric=True, narrow=False)
 
 
@@ -144,7 +145,7 @@ def _refusal(node: Node, decision: Decision, supports: Supports) -> str | None:
             spec.scheme.dtype, shape, _SOME if axis is None else _SOME_CHANNELS._replace(axis=axis)
         )
     if decision.mode == "float16":
-        stored[0] = TensorType(FLOAT16, node.outputs[0].shape)
+        stored[0] = TensorType(FLOAT16, Shape(()))
     if decision.mode == "dynamic" or (node.op in TABLES and decision.weights):
         held, outputs = types_around(node)
         inputs = tuple(stored.get(index, type) for index, type in enumerate(held))
@@ -268,7 +269,7 @@ def _integer(value: Value, dtype: DType) -> TensorType:
 
 
 def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> WeightSpec:
-    scheme = INT4_WEIGHT if recipe.weight_bits == 4 and not _has_wide_weights(node) else INT8_WEIGHT
+    scheme = INT4_WEIGHT if recipe.weight_bits == 4 and not _has_wide_weights(node, index) else INT8_WEIGHT
     if _has_blocks(node, index, recipe):
         return WeightSpec(scheme, 1, recipe.block_size, recipe.clip_weights)
     if recipe.granularity == "tensor" or axis == PER_TENSOR:
@@ -276,9 +277,13 @@ def _weight_spec(node: Node, index: int, axis: int, recipe: OperatorRecipe) -> W
     return WeightSpec(scheme, axis, clip=recipe.clip_weights)
 
 
-def _has_wide_weights(node: Node) -> bool:
-    """Kernels take its weights in 8 bits alone."""
-    return node.op in RECURRENT or node.op in TABLES or node.op == "tfl.BATCH_MATMUL"
+def _has_wide_weights(node: Node, index: int) -> bool:
+    """Kernels take its weights in 8 bits alone; of tables, those whose rows end within a byte."""
+    if node.op in ROWS:
+        held = known_tensor(node.inputs[index])
+        is_plain = held is not None and len(held.shape) > 1 and not any(map(node.attrs.get, ("axis", "batch_dims")))
+        return held is None or not is_plain or held.size // held.shape[0] % 2 == 1
+    return node.op in RECURRENT or node.op == "tfl.BATCH_MATMUL"
 
 
 def _has_blocks(node: Node, index: int, recipe: OperatorRecipe) -> bool:

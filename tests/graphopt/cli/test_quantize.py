@@ -12,6 +12,7 @@ import pytest
 
 import graphopt
 from graphopt.cli.main import main
+from graphopt.ir.text import parse_model
 from graphopt.passes.quantize.recipe import Recipe, Rule, save_recipe
 from graphopt.testing.lowering import text_model
 from graphopt.tflite_metadata import read_conversion_metadata, read_metadata
@@ -156,3 +157,32 @@ def test_metadata_and_packed_files_stay_and_the_mode_is_told(folder: pathlib.Pat
 def test_a_plan_between_named_tensors(folder: pathlib.Path, capsys: Any) -> None:
     assert main(["quantize", "model.pb", "--dry-run", "--outputs", "h"]) == 0
     assert "SIN" not in capsys.readouterr().out
+
+
+def test_what_assigns_to_variables_stays(folder: pathlib.Path) -> None:
+    """It hangs on no output."""
+    text = """
+    graph @main(%x) -> (%y) {
+      %x = tfl.INPUT() : float32[2]
+      %once = tfl.CALL_ONCE() {init_subgraph_index = @start} : ()
+      %sum = tfl.VAR_HANDLE() {container = b"", shared_name = b"sum"} : resource[]
+      %before = tfl.READ_VARIABLE(%sum) : float32[2]
+      %y = tfl.ADD(%before, %x) {fused_activation_function = b"NONE"} : float32[2]
+      %after = tfl.ASSIGN_VARIABLE(%sum, %y) : ()
+    }
+    function @start() -> () {
+      %sum = tfl.VAR_HANDLE() {container = b"", shared_name = b"sum"} : resource[]
+      %zero = tfl.CONSTANT() {value = float32[2] [0.0, 0.0]} : float32[2]
+      %done = tfl.ASSIGN_VARIABLE(%sum, %zero) : ()
+    }
+    signature "main"(x = %x) -> (y = %y)
+    """
+    model = parse_model(text)
+    model.format = "tflite"
+    graphopt.save(model, "sum.tflite")
+    np.savez("sum.npz", x=np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32))
+    for mode, data in (("float16", []), ("int8", ["--data", "sum.npz"])):
+        assert main(["quantize", "sum.tflite", "--mode", mode, "-o", f"{mode}.tflite", *data]) == 0
+        found = counts(f"{mode}.tflite")
+        assert (found["CALL_ONCE"], found["ASSIGN_VARIABLE"]) == (1, 1)
+        assert "start" in graphopt.load(f"{mode}.tflite").functions

@@ -193,3 +193,20 @@ def test_rows_of_an_embedding_have_scales_of_their_own(bits: int) -> None:
     got, right = LiteRTRuntime().run(model, {"x": numbers})["y"], rows[numbers]
     largest = np.abs(right).max(axis=1, keepdims=True)
     assert (np.abs(got - right) <= largest * (0.5 / (2 ** (bits - 1) - 1)) * 1.001).all()
+
+
+@pytest.mark.parametrize(("width", "stored"), [(8, "int4"), (7, "int8")])
+@pytest.mark.parametrize("op", ["EMBEDDING_LOOKUP", "GATHER"])
+def test_rows_of_4_bits_end_with_a_byte(op: str, width: int, stored: str) -> None:
+    rows = RNG.normal(size=(4, width)).astype(np.float32)
+    attrs, operands = ("{axis = 0, batch_dims = 0}", "%w, %x") if op == "GATHER" else ("", "%x, %w")
+    body = f"""
+    %w = tfl.CONSTANT() {{value = float32[4, {width}] {rows.tolist()}}} : float32[4, {width}]
+    %y = tfl.{op}({operands}) {attrs} : float32[3, {width}]
+    """
+    model = build(body, inputs="%x: int32[3]")
+    (row,) = run(model, Recipe((Rule(mode="weight-only", weight_bits=4),))).rows()
+    assert row["storage"] == stored
+    numbers = np.array([3, 1, 0], np.int32)
+    got = LiteRTRuntime().run(model, {"x": numbers})["y"]
+    assert np.abs(got - rows[numbers]).max() <= np.abs(rows).max() * (0.5 / 7) * 1.001
