@@ -10,6 +10,7 @@ from graphopt.names import tensor_name, without_calls
 from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.statistics import Statistics, TensorStatistics
 
+COMPUTED = "/computed"  # behind the name of what the layout passes compute in another layout
 FAR = 8  # operators that only move elements, between a tensor that statistics know and one that they do not
 
 
@@ -56,9 +57,11 @@ class Observed:
 
     def _own(self, value: Value) -> TensorStatistics | None:
         found = self.statistics.of(value)
-        if found is None:
-            found = self._named.get(without_calls(tensor_name(value)))
-        return found if found is not None else self._named.get(f"{value.name}:0")
+        name = without_calls(tensor_name(value))
+        for known in (name, name.replace(f"{COMPUTED}:", ":"), f"{value.name}:0"):
+            if found is None:
+                found = self._named.get(known)
+        return found
 
 
 def given_statistics(statistics: Statistics | str | os.PathLike[str]) -> Statistics:
