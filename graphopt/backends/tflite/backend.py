@@ -75,14 +75,15 @@ class TFLiteBackend:
             parts.append(part)
             values.update((name, variable.value) for name, variable in part.variables.items())
         joined = join(parts)
+        notes: list[str] = []
         if not findings:
-            initialise(joined, values)
+            notes = initialise(joined, values)
             fill_tables(joined)
         adopt(joined)
         if not findings:
             _run(FINISH, joined, report, rounds=ROUNDS)
             shorten_names(joined)
-        return Lowered(joined, report, custom_notes(joined)), list(dict.fromkeys(findings))
+        return Lowered(joined, report, custom_notes(joined) + notes), list(dict.fromkeys(findings))
 
     def _lower_part(self, part: Model, options: TFLiteOptions, report: RunReport, findings: list[Finding]) -> None:
         part.metadata = {}  # what a SavedModel keeps for being loaded, functions among it

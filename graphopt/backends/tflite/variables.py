@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.freezing import select_signature
 from graphopt.ir.attributes import FunctionRef
-from graphopt.ir.errors import UnsupportedError, printable
+from graphopt.ir.errors import printable
 from graphopt.ir.graph import Graph, reachable
 from graphopt.ir.known import hold
 from graphopt.ir.model import Function, Model, Variable, callees, variable_name
@@ -35,12 +35,14 @@ INITIALISER = "initialise_variables"
 
 
 def changing_variables(model: Model, groups: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Names of the variables that some of these signatures change."""
-    if not any(node.op == HANDLE for graph in model.graphs for node in graph):
+    """Names of the variables that some of these signatures change, and of those that have no value."""
+    handles = [node for graph in model.graphs for node in graph if node.op == HANDLE]
+    if not handles:
         return ()
+    names = dict.fromkeys(name for node in handles if (name := variable_name(node)) is not None)
+    found = {name: None for name in names if name not in model.variables or model.variables[name].value is None}
     if len(groups) == 1 and len(model.signatures) == len(groups[0]):
-        return tuple(ModelFlow(model).offences())
-    found: dict[str, None] = {}
+        return tuple({**found, **dict.fromkeys(ModelFlow(model).offences())})
     for group in groups:
         part = model.clone()
         select_signature(part, group[0])
@@ -175,23 +177,22 @@ def lower_handles(model: Model) -> None:
                 node.op, node.attrs, node.extras = "tfl.IF", branches, None
 
 
-def initialise(model: Model, values: dict[str, Tensor | None]) -> None:
-    """Let every graph that a signature runs set the variables in use to `values`, once, before anything else.
-
-    Raises `UnsupportedError` for a variable without a value.
-    """
-    used = {
-        node.attrs["shared_name"].decode(): None for graph in model.graphs for node in graph if node.op == TFL_HANDLE
-    }
+def initialise(model: Model, values: dict[str, Tensor | None]) -> list[str]:
+    """Let every graph that a signature runs set the variables in use to `values`, once, before anything else; returns
+    notes on those that have none."""
+    names = dict.fromkeys(
+        node.attrs["shared_name"].decode() for graph in model.graphs for node in graph if node.op == TFL_HANDLE
+    )
+    used = {name: value for name in names if (value := values.get(name)) is not None}
+    notes = [
+        f"variable '{printable(name)}' has no value to start from: the model runs only once a signature has set it"
+        for name in names
+        if name not in used
+    ]
     if not used:
-        return
+        return notes
     function = Function(model.unique_function_name(INITIALISER))
-    for name in used:
-        value = values.get(name)
-        if value is None:
-            raise UnsupportedError(
-                f"variable '{printable(name)}' is changed by the model and has no value to start from"
-            )
+    for name, value in used.items():
         held = hold(function, value, name=f"{name}/value")
         handle = function.create_node(
             TFL_HANDLE, (), {"container": b"", "shared_name": name.encode()}, name=name,
@@ -207,6 +208,7 @@ def initialise(model: Model, values: dict[str, Tensor | None]) -> None:
         )  # fmt: skip
         for node in _state_nodes(graph):
             node.add_control_input(once)
+    return notes
 
 
 def _state_nodes(graph: Graph) -> Iterable[Node]:

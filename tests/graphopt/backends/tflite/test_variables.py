@@ -179,3 +179,20 @@ def test_any_order(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[s
     module = Steps()
     runs = [("serving_default", vector(1.0, -1.0)), ("serving_default", vector(2.0, 0.5))]
     check(module, {"serving_default": module.run}, tmp_path_factory.mktemp("steps"), runs)
+
+
+def test_a_variable_without_a_value_is_set_by_a_signature_first(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        held = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], shared_name="held", name="held")
+        x = tf.compat.v1.placeholder(tf.float32, [2], name="x")
+        with tf.control_dependencies([tf.raw_ops.AssignVariableOp(resource=held, value=x)]):
+            tf.identity(tf.raw_ops.ReadVariableOp(resource=held, dtype=tf.float32) * 2, name="y")
+    (tmp_path / "model.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    lowered = lower(tmp_path / "model.pb", "tflite", inputs="x", outputs="y")
+    assert operators(lowered.model) == {"VAR_HANDLE": 1, "ASSIGN_VARIABLE": 1, "READ_VARIABLE": 1, "MUL": 1}
+    assert any("'held' has no value to start from" in note for note in lowered.notes)
+    (found,) = results(lowered.model, [("serving_default", vector(1, 3))])
+    np.testing.assert_array_equal(found["y"], [2, 6])
