@@ -2,12 +2,13 @@
 
     python tools/measure_quantize.py [--models NAME,…] [--modes MODE,…] [--peer-python PYTHON] [--effort fast]
 
-All sides get the same 20 samples (tools/quantize_zoo.py) and are judged by others: signal to noise in decibels against
-TensorFlow's float outputs, plain and with each output's mean taken off the signal. Each works in a process of its
-own, Python's start and imports included: graphopt from the SavedModel beside tf.lite, and from the float `.tflite`
-beside ai-edge-quantizer with its minimum and maximum, and with the moving average that is its default. `int8 pure` is
-graphopt without islands of floats. Latencies are LiteRT's with its default delegate, all files of a model in turn.
-Timings mean something on a machine that does nothing else. What a bound asks and does not get is a line `FAILS`.
+All sides get the same 20 samples (tools/quantize_zoo.py) and are judged by others, too: signal to noise in decibels
+against TensorFlow's float outputs, on other samples, plain and with each output's mean taken off the signal, and on the
+same ones (`seen`). Each works in a process of its own, start and imports included: graphopt from the SavedModel
+beside tf.lite, and from the float `.tflite` beside ai-edge-quantizer with its minimum and maximum, and with the moving
+average that is its default. `int8 pure` is graphopt without islands of floats. Latencies are LiteRT's with its default
+delegate, all files of a model in turn. Timings mean something on a machine that does nothing else. What a bound asks
+and does not get is a line `FAILS`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ TFLITE_MODES = ("float16", "dynamic", "int8", "int16x8")
 AI_EDGE_MODES = ("dynamic", "int8-minmax", "int8-average")
 FASTER, GAIN, SLACK, ACCURACY = 3.0, 2.0, 1.03, 0.5
 HEADER = (
-    f"{'model':18} {'by':11} {'mode':13} {'kB':>9} {'s':>7} {'MiB':>6} {'dB':>6} {'centred':>7} {'right %':>7} "
-    f"{'ms':>8} {'pieces':>6}"
+    f"{'model':18} {'by':11} {'mode':13} {'kB':>9} {'s':>7} {'MiB':>6} {'dB':>6} {'centred':>7} {'seen':>6} "
+    f"{'right %':>7} {'ms':>8} {'pieces':>6}"
 )
 
 
@@ -137,7 +138,7 @@ class Bench:
         for side, mode in (("tf.lite", "int8"), ("ai-edge", "int8-minmax"), ("ai-edge", "int8-average")):
             peer = self._good(side, mode)
             found += [f"int8: {ours[kind]:.1f} dB ({kind}), {side}'s {mode} {peer[kind]:.1f}"
-                      for kind in ("snr", "centred") if ours and peer and ours[kind] < peer[kind]]  # fmt: skip
+                      for kind in ("snr", "centred", "seen") if ours and peer and ours[kind] < peer[kind]]  # fmt: skip
         minmax = self._good("ai-edge", "int8-minmax")
         if again and minmax and again["seconds"] > minmax["seconds"]:
             found.append(f"int8 from .tflite: {again['seconds']:.1f} s, ai-edge-quantizer {minmax['seconds']:.1f} s")
@@ -148,11 +149,12 @@ class Bench:
         return {} if "error" in row or "ms" not in row else row
 
     def gain(self) -> float | None:
-        """Decibels that the pure form is better than the better of the peers; None where they are not both there."""
+        """Decibels that the pure form is better than the better of the peers on the samples of calibration; None where
+        no peer is there."""
         ours = self._good("graphopt", PURE) or self._good("graphopt", "int8")
         peers = [self._good("tf.lite", "int8"), self._good("ai-edge", "int8-minmax")]
-        known = [row["snr"] for row in peers if row]
-        return ours["snr"] - max(known) if ours and known else None
+        known = [row["seen"] for row in peers if row]
+        return ours["seen"] - max(known) if ours and known else None
 
 
 def reason_of(message: str) -> str:
@@ -169,7 +171,7 @@ def shown(name: str, side: str, mode: str, row: dict[str, Any]) -> str:
     accuracy = f"{row['accuracy']:7.2f}" if "accuracy" in row else f"{'-':>7}"
     return (
         f"{start} {row['bytes'] / 1000:9.1f} {row['seconds']:7.2f} {row['peak_mib']:6.0f} {row['snr']:6.1f} "
-        f"{row['centred']:7.1f} {accuracy} {row.get('ms', float('nan')):8.3f} {row['pieces']:6}"
+        f"{row['centred']:7.1f} {row['seen']:6.1f} {accuracy} {row.get('ms', float('nan')):8.3f} {row['pieces']:6}"
     )
 
 

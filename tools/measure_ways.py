@@ -47,17 +47,6 @@ def made(source: pathlib.Path, data: Any) -> Iterator[tuple[str, Any]]:
     yield "chosen", quantize(source, recipe, data=data).model
 
 
-def judged(folder: pathlib.Path, path: pathlib.Path) -> tuple[float, float]:
-    """Decibels on the samples of calibration and on others."""
-    import numpy as np
-
-    plain = path.with_name("float.tflite")
-    with np.load(folder / quantize_zoo.CALIBRATION) as kept:
-        inputs = kept[kept.files[0]]
-    right, got = (quantize_measures.outputs_of(item, inputs) for item in (plain, path))
-    return quantize_measures.decibels(right, got - right), quantize_measures.judged(path, folder)["snr"]
-
-
 def main() -> int:
     import graphopt
 
@@ -71,8 +60,8 @@ def main() -> int:
             graphopt.save(lowered, path.with_name("float.tflite"))
             for what, model in made(path.with_name("float.tflite"), str(folder / quantize_zoo.CALIBRATION)):
                 graphopt.save(model, path, overwrite=True)
-                seen, others = judged(folder, path)
-                print(f"{name:18} {what:30} {seen:6.1f} {others:6.1f}", flush=True)
+                found = quantize_measures.judged(path, folder)
+                print(f"{name:18} {what:30} {found['seen']:6.1f} {found['snr']:6.1f}", flush=True)
     return 0
 
 

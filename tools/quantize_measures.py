@@ -53,15 +53,18 @@ def fetched(array: Any, detail: dict[str, Any]) -> Any:
 
 def judged(path: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     """Signal to noise on samples that nothing was calibrated by, plain and with each output's mean taken off the
-    signal, and accuracy in percent where labels are known."""
+    signal, on those of calibration, and accuracy in percent where labels are known."""
     import numpy as np
-    from quantize_zoo import JUDGED
+    from quantize_zoo import CALIBRATION, JUDGED, SEEN
 
     with np.load(folder / JUDGED) as kept:
         inputs, right, labels = kept["x"], kept["y"], kept["labels"] if "labels" in kept.files else None
-    got = outputs_of(path, inputs).reshape(right.shape)
+    with np.load(folder / CALIBRATION) as given, np.load(folder / SEEN) as outputs:
+        calibrated, wanted = given[given.files[0]], outputs["y"]
+    got, seen = outputs_of(path, inputs).reshape(right.shape), outputs_of(path, calibrated).reshape(wanted.shape)
     facts: dict[str, Any] = {
-        "snr": decibels(right, got - right), "centred": decibels(right - right.mean(0), got - right)
+        "snr": decibels(right, got - right), "centred": decibels(right - right.mean(0), got - right),
+        "seen": decibels(wanted, seen - wanted),
     }  # fmt: skip
     if labels is not None:
         facts["accuracy"] = 100 * float((got.argmax(-1) == labels).mean())

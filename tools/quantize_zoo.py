@@ -2,11 +2,12 @@
 
     python tools/quantize_zoo.py [NAME ...]    # needs the extra `tensorflow` and, for digits, scikit-learn
 
-Each leaves `saved_model/`, `calibration.npz` (20 inputs), `judged.npz` (20 other inputs, TensorFlow's outputs, and
-labels where there are any) in its folder of $GRAPHOPT_ZOO. A deep network with random weights is chaotic: what 8 bits
-lose anywhere near its input is all noise at its output, and no way to quantize could be told from another. So networks
-on digits and the Keras applications are trained on scikit-learn's digits, the latter for a minute, on small pictures,
-and carried over to full size. The others are small, with seeded weights and statistics that fit their inputs.
+Each leaves `saved_model/`, `calibration.npz` (20 inputs), `seen.npz` (TensorFlow's outputs for these) and `judged.npz`
+(other inputs, TensorFlow's outputs, and labels where there are any) in its folder of $GRAPHOPT_ZOO. A deep network with
+random weights is chaotic: what 8 bits lose anywhere near its input is all noise at its output, and no way to quantize
+could be told from another. So networks on digits and the Keras applications are trained on scikit-learn's digits, the
+latter for a minute, on small pictures, and carried over to full size. The others are small, with seeded weights and
+statistics that fit their inputs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import model_zoo
 from forks import in_child
 
-CALIBRATION, JUDGED, SAMPLES = "calibration.npz", "judged.npz", 20
+CALIBRATION, SEEN, JUDGED, SAMPLES = "calibration.npz", "seen.npz", "judged.npz", 20
 EPOCHS, TEST_SHARE = 25, 0.4
 TILE, BATCH = 64, 24  # pixels of a digit, and samples of a step, where an application is trained
 STEPS, FEATURES, SIDE = 24, 16, 64
@@ -41,7 +42,7 @@ class Made(NamedTuple):
 def ensure(name: str) -> pathlib.Path:
     """The folder of the model `name`, built in a child if it is not there. Raises `RuntimeError` where that fails."""
     folder = folder_of(name)
-    if not (folder / JUDGED).exists():
+    if not (folder / SEEN).exists():
         built = in_child(lambda: build(name), timeout=1800, memory_gib=32)
         if built.failure:
             raise RuntimeError(f"{name} cannot be built: {built.failure[:300]}")
@@ -66,10 +67,14 @@ def build(name: str) -> None:
     spec = tf.TensorSpec((1, *made.inputs.shape[1:]), name="x")
     made.model.export(str(folder / "saved_model"), input_signature=[spec], verbose=False)
     judged = made.inputs[SAMPLES:] if made.labels is not None else made.inputs[SAMPLES : 2 * SAMPLES]
-    outputs = np.concatenate([made.model(judged[place : place + 1]).numpy() for place in range(len(judged))])
+    seen, outputs = (
+        np.concatenate([made.model(given[place : place + 1]).numpy() for place in range(len(given))])
+        for given in (made.inputs[:SAMPLES], judged)
+    )
     np.savez(folder / CALIBRATION, x=made.inputs[:SAMPLES, None])
     labels = {} if made.labels is None else {"labels": made.labels[SAMPLES:]}
     np.savez(folder / JUDGED, x=judged[:, None], y=outputs, **labels)
+    np.savez(folder / SEEN, y=seen)
 
 
 class Digits(NamedTuple):
