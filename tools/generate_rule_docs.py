@@ -23,6 +23,7 @@ from rule_targets import Namer
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 OTHERS = "other operators"
+SHARED = "shared"  # the family of rules that are those of another target
 NOTE = "<!-- Written by tools/generate_rule_docs.py from the docstrings of the rules. -->"
 
 
@@ -49,8 +50,10 @@ class Page:
     def text(self) -> str:
         """The whole page: one table a family."""
         by_family: dict[str, list[Rule]] = {}
+        names = {f"{self.package}.{family}" for family in self.families}
         for rule in self.rules:
-            by_family.setdefault(rule.function.__module__, []).append(rule)
+            module = rule.function.__module__
+            by_family.setdefault(module if module in names else f"{self.package}.{SHARED}", []).append(rule)
         parts = [
             f"# {self.title}\n\n<!-- Written by tools/generate_rule_docs.py from the docstrings of the rules. -->\n"
         ]
@@ -105,14 +108,14 @@ and refuses what LiteRT's kernels do not take: `graphopt check` says so, with th
 
 def onnx() -> Page:
     """Lowering to ONNX."""
-    from graphopt.backends.onnx.table import FAMILIES, all_rules
+    from graphopt.backends.onnx.table import FAMILIES, FIRST_FAMILIES, all_rules, first_rules
     from graphopt.ir.ops.onnx import CALLS, OPERATORS
 
-    package = "graphopt.backends.onnx.rules"
+    package, families = "graphopt.backends.onnx.rules", (*FIRST_FAMILIES, *FAMILIES)
     return Page(
-        "Rules of lowering to ONNX", "ONNX", ONNX_WORDS, package, FAMILIES,
-        [Rule(entry.ops, entry.function) for entry in all_rules().entries],
-        Namer({*OPERATORS, *CALLS}, houses(package, FAMILIES)),
+        "Rules of lowering to ONNX", "ONNX", ONNX_WORDS, package, families,
+        [Rule(entry.ops, entry.function) for entry in (*first_rules().entries, *all_rules().entries)],
+        Namer({*OPERATORS, *CALLS, "LabelEncoder"}, houses(package, families)),
     )  # fmt: skip
 
 

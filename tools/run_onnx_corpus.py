@@ -13,6 +13,7 @@ inferred, and runs in ONNX Runtime. Each model ends as one of
 - `only graphopt`: tf2onnx refuses it, or what it makes is not accepted or wrong;
 - `not compared`: graphopt converts it, and TensorFlow gives no output to compare with;
 - `neither`: both refuse it;
+- `no rank`: an input or output of unknown rank, which ONNX's checker does not take, and the output is TensorFlow's;
 - `FAILS`: tf2onnx converts it and graphopt does not, or the checker or the output says no; the exit status is 1.
 """
 
@@ -40,6 +41,7 @@ from run_corpus import DEFAULT, RELATIVE
 
 ROOT = pathlib.Path(os.environ.get("GRAPHOPT_ONNX_CORPUS", pathlib.Path.home() / ".cache/graphopt/onnx-corpus"))
 SECONDS = 120.0
+NO_RANK = "Field 'shape' of 'type' is required"
 
 
 class Subject(NamedTuple):
@@ -191,6 +193,8 @@ def judge(peer: dict[str, Any], ours: dict[str, Any]) -> tuple[str, str]:
     """The verdict on one model, and its reason."""
     if ours["failure"]:
         return ("neither" if peer["failure"] or not is_right(peer) else "FAILS"), ours["failure"]
+    if NO_RANK in ours["checker"] and is_right(ours | {"checker": ""}):
+        return "no rank", f"error {ours['error']} (tf2onnx: {peer['failure'] or peer['checker'] or peer['error']})"
     if not is_right(ours):
         theirs = peer["failure"] or f"{peer['checker']} {peer['error']}"
         return "FAILS", f"{ours['checker']} {ours['error']} (tf2onnx: {theirs})"

@@ -15,7 +15,8 @@ from graphopt.backends.onnx.table import all_rules
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
 from graphopt.backends.tflite.tables import drop_tables, hold_contents
 from graphopt.freezing import freeze_model
-from graphopt.ir.errors import UsageError
+from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.formats.onnx.elements import NUMBERS
 from graphopt.ir.model import Model
 from graphopt.ir.value import Node
 from graphopt.passes.manager import PassManager
@@ -83,14 +84,14 @@ class OnnxBackend:
         _run(legalize, part, report)
         plain_outputs(part)
         drop_tables(part)
-        findings = _leftovers(part, legalize.refusals)
+        findings = _leftovers(part, legalize.refusals) + _untyped(part)
         adopt(part, options.opset)
         own_outputs(part)
         if not findings:
             _run(FINISH, part, report, ROUNDS)
             if options.widen:
                 _run(WIDEN, part, report)
-        return Lowered(part, report), findings
+        return Lowered(part, report, _notes(part)), findings
 
 
 def _leftovers(model: Model, refusals: Any) -> list[Finding]:
@@ -102,6 +103,32 @@ def _leftovers(model: Model, refusals: Any) -> list[Finding]:
         for node in graph
         if node.dialect == "tf" and node.op not in ADOPTED
     ]
+
+
+def _untyped(model: Model) -> list[Finding]:
+    """A finding for each input and output of an element type that ONNX has no tensors of."""
+    graph = model.graph
+    return [
+        Finding(
+            value.node.name, value.node.op, value.node.source_names,
+            f"its element type is {value.dtype.name}, which ONNX has no tensors of", "choose other inputs and outputs",
+        )
+        for value in dict.fromkeys((*graph.inputs, *graph.outputs))
+        if value.dtype not in NUMBERS
+    ]  # fmt: skip
+
+
+def _notes(model: Model) -> list[str]:
+    """What a user should know of a lowered model: transposes that stay, and shapes that are not said."""
+    notes = []
+    count = sum(node.op == "onnx.Transpose" for graph in model.graphs for node in graph)
+    if count:
+        notes.append(f"{count} transpose{'s' if count != 1 else ''} stay{'s' if count == 1 else ''}")
+    for value in model.graph.inputs:
+        if value.shape.rank is None:
+            said = "ONNX Runtime takes it, ONNX's checker wants one (set-shapes)"
+            notes.append(f"input '{printable(value.name)}' has no rank: {said}")
+    return notes
 
 
 def _reason(node: Node, refusals: Any, known: dict[str, None]) -> tuple[str, str]:

@@ -82,7 +82,7 @@ def _loop_body(
     taken = dict(zip(order, arguments[2:], strict=True))
     results = _called(made, body, [taken[place] for place in range(len(order))], "next")
     following = _called(made, condition, results, "continue")[0]
-    made.outputs = [_as_bool(made, following), *(_own(made, results[place]) for place in states)]
+    made.outputs = [_as_bool(made, following), *(results[place] for place in states)]
     made.input_names = names
     made.output_names = ["again", *(f"next_{place}" for place in states)]
     return made
