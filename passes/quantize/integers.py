@@ -6,6 +6,8 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from graphopt.ir.graph import Graph
 from graphopt.ir.known import known_array
 from graphopt.ir.types import FLOAT32, INT8, TensorType
@@ -13,12 +15,13 @@ from graphopt.ir.value import Node, Value
 from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.borders import QUANTIZE, Borders
 from graphopt.passes.quantize.kernels import COMPARISONS, ROOTS
-from graphopt.passes.quantize.parameters import Parameters
+from graphopt.passes.quantize.parameters import Parameters, activation_parameters
 from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, Slot, activations, kernel, range_in
 from graphopt.passes.quantize.schemes import Scheme
 from graphopt.passes.quantize.weights import WeightQuantizer, WeightSpec, integer_constant
 
 ENDLESS = 1e7  # a magnitude that stands for infinity
+DIVISOR = 8  # steps of the integers that a divisor has at least
 Specs = Mapping[Node, Mapping[int, WeightSpec]]
 """For each chosen node, how the weights at its inputs are stored."""
 
@@ -47,6 +50,8 @@ def with_ranges(chosen: Chosen, range_of: RangeOf) -> tuple[dict[Node, Scheme], 
 
 def _unfit(node: Node, scheme: Scheme, range_of: RangeOf) -> str:
     """Why what a node reads or yields is nothing for integers: masks hold the likes of -1e9 in place of infinity."""
+    if node.op == "tfl.DIV" and _divides_coarsely(node.input(1), scheme, range_of):
+        return f"of the least that divides in '{node.input(1).name}' integers tell too little"
     read = (node.input(index) for index in activations(node))
     for value in (*read, *(value for value in node.outputs if value.dtype is FLOAT32)):
         found = range_in(Slot(value, scheme), range_of)
@@ -56,6 +61,17 @@ def _unfit(node: Node, scheme: Scheme, range_of: RangeOf) -> str:
         if found is not None and found.minimum < 0 and node.op in ROOTS and value.node is not node:
             return f"'{value.name}' goes down to {found.minimum:.3g}, at which the kernel for integers stops"
     return ""
+
+
+def _divides_coarsely(divisor: Value, scheme: Scheme, range_of: RangeOf) -> bool:
+    """Some of a divisor is so near to zero that the integer for it is far off, or zero itself."""
+    found = range_in(Slot(divisor, scheme), range_of)
+    if found is None:
+        return False
+    array = known_array(divisor)
+    least = max(found.minimum, -found.maximum, 0.0) if array is None else float(np.abs(array).min(initial=np.inf))
+    scale = activation_parameters(*found, scheme).scale[0]
+    return bool(least < scale * DIVISOR)
 
 
 def _obstacle(node: Node, scales: Scales) -> str:

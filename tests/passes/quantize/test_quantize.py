@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from tflite_layers import DENSE, FC, build, operators, quantization, run, statistics
+from tflite_layers import DENSE, FC, NONE, build, operators, quantization, run, statistics
 
 from graphopt.ir.errors import UsageError
 from graphopt.ir.model import Model
@@ -364,3 +364,28 @@ def test_roots_of_what_may_be_negative_stay_float(op: str, low: float, compute: 
     (row,) = run(model, ranges={"x": (low, 4), "y": (0, 2)}).rows()
     assert row["compute"] == compute
     assert ("goes down to -1e-06" in row["reason"]) is (compute == "float32")
+
+
+@pytest.mark.parametrize(
+    ("divisor", "mode", "compute"),
+    [
+        ("[1.0, 2.0, 4.0, 8.0]", "int8", "int8"),
+        ("[1.0, 2.0, 4.0, 80.0]", "int8", "float32"),
+        ("[1.0, 10.0, 100.0, 1000.0]", "int16x8", "int16"),
+    ],
+)
+def test_nothing_is_divided_by_what_integers_tell_too_little_of(divisor: str, mode: str, compute: str) -> None:
+    model = build(
+        f"%b = tfl.CONSTANT() {{value = float32[4] {divisor}}} : float32[4]\n"
+        f"%y = tfl.DIV(%x, %b) {{{NONE}}} : float32[2, 4]"
+    )
+    (row,) = run(model, Recipe((Rule(mode=mode),)), {"x": (0, 1), "y": (0, 1)}).rows()  # type: ignore[arg-type]
+    assert row["compute"] == compute
+    assert ("integers tell too little" in row["reason"]) is (compute == "float32")
+
+
+def test_a_divisor_around_zero_stays_float() -> None:
+    for low, compute in ((-1.0, "float32"), (0.0, "float32"), (0.5, "int8")):
+        model = build(f"%y = tfl.DIV(%x, %b) {{{NONE}}} : float32[2, 4]", inputs="%x: float32[2, 4], %b: float32[2, 4]")
+        (row,) = run(model, ranges={"x": (0, 1), "b": (low, 2), "y": (0, 2)}).rows()
+        assert row["compute"] == compute
