@@ -18,6 +18,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from graphopt.backends.xla.ahead import MAKEFILE, AheadOptions, class_names, compile_ahead, identifiers, makefile
 from graphopt.backends.xla.options import WEIGHTS_FORMATS
 from graphopt.backends.xla.program import FORMAT, Program, model_of, programs_of
@@ -63,13 +65,7 @@ def write_artifact(
 
     programs = programs_of(model)
     exports = [program.exported or serialized_export(program) for program in programs]
-    held: dict[int, str] = {}
-    tensors: dict[str, Tensor] = {}
-    for program in programs:
-        for tensor in (*program.weights.values(), *(state.initial for state in program.state)):
-            if id(tensor) not in held:
-                key = held[id(tensor)] = f"w{len(held)}"
-                tensors[key] = tensor
+    held, tensors = _keyed(programs)
     names = _file_names(programs)
     manifest = _manifest(programs, names, held)
     for entry, program, export in zip(manifest["programs"], programs, exports, strict=True):
@@ -84,6 +80,23 @@ def write_artifact(
         if tensors:
             manifest["weights"] = _write_weights(folder, programs[0].weights_format, tensors)
         _write(os.path.join(folder, MANIFEST), json.dumps(manifest, indent=1).encode() + b"\n")
+
+
+def _keyed(programs: list[Program]) -> tuple[dict[int, str], dict[str, Tensor]]:
+    """Id of each tensor -> its key, and those that are written: of equal ones in several programs, one."""
+    held: dict[int, str] = {}
+    tensors: dict[str, Tensor] = {}
+    known: dict[Any, str] = {}
+    for program in programs:
+        for tensor in (*program.weights.values(), *(state.initial for state in program.state)):
+            if id(tensor) in held:
+                continue
+            same: Any = id(tensor)
+            if len(programs) > 1:
+                same = tensor.dtype, tensor.shape, _digest(np.asarray(tensor.numpy(), order="C").tobytes())
+            key = held[id(tensor)] = known.setdefault(same, f"w{len(known)}")
+            tensors.setdefault(key, tensor)
+    return held, tensors
 
 
 def _write_weights(folder: str, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

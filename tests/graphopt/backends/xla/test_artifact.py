@@ -141,6 +141,26 @@ def test_several_signatures(tmp_path: pathlib.Path) -> None:
     assert get_runtime("xla").run(loaded, feeds, signature="turn around!")["z"][0, 0] == -2
 
 
+def test_programs_share_weights(tmp_path: pathlib.Path) -> None:
+    """Those that each signature was given on its own too: kernels that are transformed beforehand."""
+    model = text_model(
+        "%k = tf.Const() {value = float32[3, 3, 32, 32] splat 0.0}\n"
+        '%y = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "SAME"}\n%z = tf.Relu(%y)',
+        "%x: float32[1, 7, 8, 32]",
+        "%y, %z",
+    )
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    model.graph.node("k").attrs["value"] = ArrayTensor(kernel, FLOAT32)
+    first = model.signatures.pop("serving_default")
+    for name in ("y", "z"):
+        model.signatures[name] = type(first)(model.graph, {"x": 0}, {name: first.outputs[name]})
+    graphopt.save(XlaBackend().lower(model, fallback=False).model, tmp_path / "two")
+    programs = json.loads((tmp_path / "two" / "manifest.json").read_text())["programs"]
+    assert [[item["key"] for item in program["weights"]] for program in programs] == [["w0"], ["w0"]]
+    loaded = graphopt.load(tmp_path / "two")
+    assert all(verify(model, loaded, runtime="reference", signature=name).holds for name in ("y", "z"))
+
+
 def test_nothing_is_written_over_what_exists(folder: pathlib.Path) -> None:
     before = (folder / "manifest.json").read_bytes()
     with pytest.raises(UsageError, match="exists"):
