@@ -25,7 +25,8 @@ from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Value
 
 SIGNATURE = "serving_default"
-CPU = "cpu"
+FORMAT, CPU = "stablehlo", "cpu"
+VERSIONS = (1882, 12, ())  # of the GraphDef that it may be written as: TensorFlow 2.17's, and what reads it
 
 
 def read_module(
@@ -52,7 +53,7 @@ def read_module(
             _fill(translator, inputs, kept, platforms)
         except CannotLowerError as refusal:
             raise ImportRefusal(f"{printable(source)}: {refusal.reason}") from refusal
-    model.source = source
+    model.source, model.format, model.versions = source, FORMAT, VERSIONS
     return model
 
 
@@ -67,7 +68,12 @@ def opened(code: bytes, source: str, trusted: bool = False) -> Iterator[Any]:
             module = parse_module(code, context)
         except MalformedError as error:
             raise error.located(source) from error
-        yield module
+        try:
+            yield module
+        except (UnicodeDecodeError, RuntimeError) as error:
+            if not isinstance(error, UnicodeDecodeError) and "conversion" not in str(error):
+                raise
+            raise MalformedError("this is no StableHLO module: names in it are not text", source=source) from error
 
 
 def _fill(

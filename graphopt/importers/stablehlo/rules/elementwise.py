@@ -66,8 +66,8 @@ def binary(op: Operation) -> Operand:
     neutral = _neutral(op, name, left, right)
     if neutral is not None:
         return neutral
-    if dialect == "stablehlo" and name == "maximum":
-        return _rectified(op, left, right)
+    if dialect == "stablehlo" and name in ("maximum", "minimum"):
+        return _rectified(op, name, left, right)
     return op.elementwise((BINARY if dialect == "stablehlo" else CHLO_BINARY)[name], left, right)
 
 
@@ -82,12 +82,16 @@ def _neutral(op: Operation, name: str, left: Operand, right: Operand) -> Operand
     return None
 
 
-def _rectified(op: Operation, left: Operand, right: Operand) -> Operand:
-    """The larger of a value and zero is `Relu`."""
+def _rectified(op: Operation, name: str, left: Operand, right: Operand) -> Operand:
+    """The larger of a value and zero is `Relu`, and the smaller of that and six `Relu6`."""
     for one, other in ((left, right), (right, left)):
-        if one.dtype.is_float and other.number is not None and float(other.number) == 0.0:
+        if not one.dtype.is_float or other.number is None:
+            continue
+        if name == "maximum" and float(other.number) == 0.0:
             return op.elementwise("Relu", one)
-    return op.elementwise("Maximum", left, right)
+        if name == "minimum" and float(other.number) == 6.0 and one.value.node.op == "tf.Relu":
+            return op.like(op.build.value("Relu6", one.value.node.input(0)), one, other)
+    return op.elementwise(BINARY[name], left, right)
 
 
 @RULES.translate("stablehlo.divide")
