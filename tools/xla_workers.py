@@ -33,6 +33,7 @@ print(time.process_time() - ready)
 WORKER = """
 import json, sys, time
 name, platform, *arguments = sys.argv[1:]
+SHAPE = (224, 224, 3)
 
 def of_runtime(graph, inputs, outputs):
     import graphopt
@@ -49,15 +50,15 @@ def of_artifact(application, folder):
     from graphopt.lowering import lower
     from graphopt.runtimes.xla import XlaRuntime
     import keras
-    model = getattr(keras.applications, application)(weights=None, classifier_activation=None)
+    model = getattr(keras.applications, application)(weights=None, classifier_activation=None, input_shape=SHAPE)
     import tensorflow as tf
-    spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), name="x")
+    spec = tf.TensorSpec((1, *SHAPE), name="x")
     model.export(folder + "/saved_model", input_signature=[spec], verbose=False)
     model.save_weights(folder + "/model.weights.h5")
     lowered = lower(folder + "/saved_model", "xla", platform=platform, fallback=False).model
     runtime = XlaRuntime()
     name = next(iter(lowered.signatures))
-    image = np.random.default_rng(0).normal(size=(1, *model.inputs[0].shape[1:])).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype(np.float32)
     def call():
         return [np.asarray(found) for found in runtime.call(lowered.signatures[name], [image])]
     np.save(folder + "/output.npy", call()[0])
@@ -68,11 +69,11 @@ def of_jax(application, folder):
     os.environ["KERAS_BACKEND"] = "jax"
     import jax, keras
     import numpy as np
-    model = getattr(keras.applications, application)(weights=None, classifier_activation=None)
+    model = getattr(keras.applications, application)(weights=None, classifier_activation=None, input_shape=SHAPE)
     model.load_weights(folder + "/model.weights.h5")
     kinds = model.trainable_variables, model.non_trainable_variables
     held = [[jax.device_put(item.value) for item in kind] for kind in kinds]
-    image = np.random.default_rng(0).normal(size=(1, *model.inputs[0].shape[1:])).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype(np.float32)
     run = jax.jit(lambda first, second, x: model.stateless_call(first, second, x)[0])
     def call():
         return np.asarray(run(*held, image))
