@@ -16,7 +16,7 @@ from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.borders import QUANTIZE, Borders
 from graphopt.passes.quantize.kernels import COMPARISONS, ROOTS
 from graphopt.passes.quantize.parameters import Parameters, activation_parameters
-from graphopt.passes.quantize.scales import Chosen, RangeOf, Scales, Slot, activations, kernel, range_in
+from graphopt.passes.quantize.scales import CUTS, Chosen, RangeOf, Scales, Slot, activations, kernel, range_in
 from graphopt.passes.quantize.schemes import Scheme
 from graphopt.passes.quantize.weights import WeightQuantizer, WeightSpec, integer_constant
 
@@ -54,6 +54,8 @@ def _unfit(node: Node, scheme: Scheme, range_of: RangeOf) -> str:
         return f"of the least that divides in '{node.input(1).name}' integers tell too little"
     read = (node.input(index) for index in activations(node))
     for value in (*read, *(value for value in node.outputs if value.dtype is FLOAT32)):
+        if node.op in CUTS and known_array(value) is not None:
+            continue
         found = range_in(Slot(value, scheme), range_of)
         if found is not None and max(-found.minimum, found.maximum) >= ENDLESS:
             end = found.maximum if found.maximum >= ENDLESS else found.minimum

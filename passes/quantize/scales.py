@@ -15,6 +15,7 @@ from graphopt.passes.quantize.parameters import Parameters, activation_parameter
 from graphopt.passes.quantize.ranges import Range
 from graphopt.passes.quantize.schemes import Scheme
 
+CUTS = frozenset({"tfl.MAXIMUM", "tfl.MINIMUM"})
 OWN_SCALE = 3.0  # times smaller than what it is put beside: a tensor that others read too keeps its own scale
 SUMS = frozenset({"tfl.ADD", "tfl.SUB"})
 SMALLEST = 2.0**-9  # of a sum's extent: XNNPACK leaves operands whose scale is less than 2**-10 of the result's
@@ -42,6 +43,7 @@ class Scales:
         self._chosen, self._range_of = chosen, range_of
         self._parents: dict[Slot, Slot] = {}
         self._fixed: dict[Slot, Parameters] = {}
+        self._limits: dict[Slot, Slot] = {}  # constants that cut off -> what is left of the tensor
         self._apart: set[tuple[Node, Slot]] = set()  # operands that keep a scale of their own
         self._entering: dict[Slot, dict[Slot, None]] = {}  # prescribed slots read by the nodes of a group
         self._groups: dict[Slot, list[Slot]] = {}
@@ -92,6 +94,9 @@ class Scales:
             if not kernel(node).same_scale:
                 continue
             members = self._members(node)
+            if node.op in CUTS:
+                result = Slot(node.output, self._chosen[node])
+                self._limits.update((slot, result) for slot in members if _only_cuts(slot.value))
             if len(members) - len(node.outputs) > 1:
                 self._apart.update((node, slot) for slot in members if self._loses(node, slot))
             free = [slot for slot in members if slot not in self._fixed and (node, slot) not in self._apart]
@@ -153,7 +158,7 @@ class Scales:
         prescribed = {self._fixed[slot].quantization for slot in entering}
         if not anew and len(prescribed) == 1:
             return self._fixed[next(iter(entering))]
-        ranges = [self._range(slot) for slot in (*anew, *entering) or members]
+        ranges = [self._range(self._limits.get(slot, slot)) for slot in (*anew, *entering) or members]
         if not ranges or any(item is None for item in ranges):
             return None
         low = min(item.minimum for item in ranges if item is not None)
@@ -179,6 +184,11 @@ class Scales:
 
     def _range(self, slot: Slot) -> Range | None:
         return range_in(slot, self._range_of)
+
+
+def _only_cuts(value: Value) -> bool:
+    """A constant that some operator of `CUTS` alone reads: beyond the range of what it cuts off it does nothing."""
+    return len(value.users) == 1 and known_array(value) is not None
 
 
 def range_in(slot: Slot, range_of: RangeOf) -> Range | None:

@@ -389,3 +389,17 @@ def test_a_divisor_around_zero_stays_float() -> None:
         model = build(f"%y = tfl.DIV(%x, %b) {{{NONE}}} : float32[2, 4]", inputs="%x: float32[2, 4], %b: float32[2, 4]")
         (row,) = run(model, ranges={"x": (0, 1), "b": (low, 2), "y": (0, 2)}).rows()
         assert row["compute"] == compute
+
+
+@pytest.mark.parametrize(
+    ("op", "limit"), [("MINIMUM", 3e38), ("MAXIMUM", -3e38), ("MINIMUM", 0.5), ("MAXIMUM", 1000.0)]
+)
+def test_what_cuts_off_beyond_a_tensors_range_costs_it_nothing(op: str, limit: float) -> None:
+    model = build(
+        f"%b = tfl.CONSTANT() {{value = float32[] {limit}}} : float32[]\n%y = tfl.{op}(%x, %b) : float32[2, 4]"
+    )
+    x = np.array([[-1, -0.5, 0, 0.25], [0.4, 0.6, 0.9, 1]], np.float32)
+    right = np.minimum(x, limit) if op == "MINIMUM" else np.maximum(x, limit)
+    (row,) = run(model, ranges={"x": (-1, 1), "y": (float(right.min()), float(right.max()))}).rows()
+    assert row["compute"] == "int8"
+    assert np.abs(LiteRTRuntime().run(model, {"x": x})["y"] - right).max() <= max(1, right.max()) / 250
