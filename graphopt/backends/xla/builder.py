@@ -173,9 +173,9 @@ class Builder:
         return Operand(self.hlo.transpose(x.value, order), x.dtype, tuple(x.dims[axis] for axis in order))
 
     def slice(
-        self, x: Operand, starts: Sequence[int], limits: Sequence[KnownDim], strides: Sequence[int] | None = None
+        self, x: Operand, starts: Sequence[KnownDim], limits: Sequence[KnownDim], strides: Sequence[int] | None = None
     ) -> Operand:
-        """A part with known bounds; a limit that is the whole of a dimension may be a symbol."""
+        """A part between bounds."""
         steps = list(strides) if strides is not None else [1] * x.rank
         whole = [start == 0 and limit == dim for start, limit, dim in zip(starts, limits, x.dims, strict=True)]
         if all(whole) and all(step == 1 for step in steps):
@@ -184,7 +184,7 @@ class Builder:
             dim if all_of_it and step == 1 else -((start - limit) // step)
             for dim, all_of_it, start, limit, step in zip(x.dims, whole, starts, limits, steps, strict=True)
         )
-        if x.is_static and all(isinstance(limit, int) for limit in limits):
+        if x.is_static and all(isinstance(edge, int) for edge in (*starts, *limits)):
             return Operand(self.hlo.slice(x.value, list(starts), list(limits), steps), x.dtype, dims)
         value = self.hlo.real_dynamic_slice(
             self.type(x.dtype, dims),

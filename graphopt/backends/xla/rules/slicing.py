@@ -9,7 +9,7 @@ import numpy as np
 from graphopt.backends.xla.emission import Emission
 from graphopt.backends.xla.operand import SPECIALISE, Operand
 from graphopt.backends.xla.table import RULES
-from graphopt.ir.dimensions import KnownDim
+from graphopt.ir.dimensions import KnownDim, maximum, minimum
 from graphopt.ir.types import INT32
 
 
@@ -66,7 +66,8 @@ def strided_slice(op: Emission) -> Operand:
     begin, end = op.known(1), op.known(2)
     if begin is None or (end is None and not _ends_follow(op, plan, len(strides))):
         return _computed(op, x, plan, strides)
-    starts, limits, steps, turned = [0] * x.rank, list(x.dims), [1] * x.rank, []
+    starts: list[KnownDim] = [0] * x.rank
+    limits, steps, turned = list(x.dims), [1] * x.rank, []
     for axis in plan:
         if axis.source is None or axis.place < 0:
             continue
@@ -107,15 +108,18 @@ def _plan(op: Emission, rank: int, count: int) -> list[_Axis]:
     return plan
 
 
-def _bounds(op: Emission, axis: _Axis, size: KnownDim, begin: Any, end: Any, step: int) -> tuple[int, KnownDim, int]:
+def _bounds(
+    op: Emission, axis: _Axis, size: KnownDim, begin: Any, end: Any, step: int
+) -> tuple[KnownDim, KnownDim, int]:
     """Start, limit and step of an axis; a negative step is turned into the same elements forwards."""
     place = axis.place
     begin_masked = int(op.attr("begin_mask", 0)) >> place & 1 and not axis.is_dropped
     end_masked = int(op.attr("end_mask", 0)) >> place & 1 and not axis.is_dropped
     first = int(begin.reshape(-1)[place])
     if not isinstance(size, int):
-        if axis.is_dropped and first >= 0:
-            return first, first + 1, 1
+        if axis.is_dropped:
+            start = first if first >= 0 else size + first
+            return start, start + 1, 1
         whole = (begin_masked or first == 0) and end_masked
         last = None if end is None or end_masked else int(end.reshape(-1)[place])
         if whole and step == 1:
@@ -124,6 +128,8 @@ def _bounds(op: Emission, axis: _Axis, size: KnownDim, begin: Any, end: Any, ste
             return first, size, 1
         if last is not None and last < 0 and step == 1 and (begin_masked or first >= 0):
             return 0 if begin_masked else first, size + last, 1
+        if step > 0:
+            return _symbolic_bounds(op, size, 0 if begin_masked else first, last, step)
         op.refuse(f"it cuts the dimension {size}, which is not known", SPECIALISE)
     if axis.is_dropped:
         first = first + size if first < 0 else first
@@ -134,6 +140,18 @@ def _bounds(op: Emission, axis: _Axis, size: KnownDim, begin: Any, end: Any, ste
         return 0, 0, 1
     low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1])
     return low, high + 1, step
+
+
+def _symbolic_bounds(
+    op: Emission, size: KnownDim, first: int, last: int | None, step: int
+) -> tuple[KnownDim, KnownDim, int]:
+    """Start, limit and step where the size is a symbol: both are kept within it."""
+    low = minimum(first, size) if first >= 0 else maximum(size + first, 0)
+    high = size if last is None else minimum(last, size) if last >= 0 else maximum(size + last, 0)
+    limit = maximum(low, high)
+    if low is None or limit is None:
+        op.refuse(f"it cuts the dimension {size}, which is not known", SPECIALISE)
+    return low, limit, step
 
 
 def _final(plan: list[_Axis], dims: tuple[KnownDim, ...]) -> list[KnownDim]:

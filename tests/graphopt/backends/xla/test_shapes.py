@@ -50,6 +50,26 @@ def test_any_strided_slice(data: st.DataObject) -> None:
     check(f"{body}%y = tf.StridedSlice(%x, %b, %e, %s) {{{attributes}}}", "%x: float32[5, 4]")
 
 
+def test_slices_of_any_size() -> None:
+    """Bounds beyond the ends, from the end, and steps, of a dimension that is known when the program runs."""
+    body = (
+        vector("b", 0, 1) + vector("e", 0, -2) + vector("s", 1, 2) + vector("f", 0, -3) + vector("g", 0, 5)
+        + vector("one", 1, 1) + vector("last", 0, -1)
+        + "%u = tf.StridedSlice(%x, %b, %e, %s) {begin_mask = 1, end_mask = 1}\n"
+        "%v = tf.StridedSlice(%x, %f, %g, %one) {begin_mask = 1, end_mask = 1}\n"
+        "%w = tf.StridedSlice(%x, %last, %g, %one) {begin_mask = 1, end_mask = 1, shrink_axis_mask = 2}\n"
+        "%y = tf.Square(%u)\n%z = tf.AddV2(%y, %u)"
+    )  # fmt: skip
+    model = text_model(body, "%x: float32[?, ?]", "%v, %w, %z")
+    lowered = XlaBackend().lower(model, fallback=False).model
+    right, runtime = get_runtime("reference"), get_runtime("xla")
+    for count in (1, 4, 12):
+        feeds = {"x": np.random.default_rng(count).normal(size=(2, count)).astype(np.float32)}
+        found = runtime.run(lowered, feeds)
+        for name, array in right.run(model, feeds).items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-6)
+
+
 def test_slices_at_computed_places() -> None:
     body = (
         vector("one", 1, 1) + vector("size", 2, 3) + vector("wide", 1, 5)
