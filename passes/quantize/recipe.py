@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from graphopt.ir.errors import MalformedError, UsageError, printable
+from graphopt.ir.errors import MalformedError, UnsupportedError, UsageError, printable
 from graphopt.ir.formats.atomic import write_atomically
 from graphopt.ir.value import Node
 from graphopt.passes.quantize.methods import RangeMethod
@@ -198,6 +198,11 @@ def read_recipe(data: bytes, *, source: str = "recipe") -> Recipe:
             from graphopt.passes.quantize.ai_edge_recipe import translate
 
             return translate(plain, source=source)
+        if _is_bundle(plain):
+            raise UnsupportedError(
+                f"{printable(source)}: these are ai-edge-quantizer's recipes for the models of a bundle "
+                f"({printable(', '.join(plain), 200)}): give the list for one model"
+            )
         schema = plain.pop("schema", None) if isinstance(plain, dict) else None
         if schema != SCHEMA:
             shown = f"schema {printable(repr(schema), 80)}" if schema is not None else "no schema"
@@ -208,3 +213,10 @@ def read_recipe(data: bytes, *, source: str = "recipe") -> Recipe:
         raise MalformedError(printable(reason, 400), source=source, field=printable(field.strip("`$."))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"this is not a recipe: {printable(str(error), 400)}", source=source) from None
+
+
+def _is_bundle(plain: Any) -> bool:
+    """ai-edge-quantizer's lists by the names of models, or of files that have them."""
+    if not isinstance(plain, dict) or not plain or "schema" in plain:
+        return False
+    return all(isinstance(item, (list, str)) for item in plain.values())

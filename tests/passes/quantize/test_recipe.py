@@ -269,3 +269,9 @@ def test_what_has_no_counterpart_is_refused(given: dict, message: str) -> None:
 def test_malformed_lists_are_refused(given: dict) -> None:
     with pytest.raises(MalformedError, match=r"file\.json"):
         read_recipe(json.dumps([given]).encode(), source="file.json")
+
+
+@pytest.mark.parametrize("given", [{"decoder": [], "embedder": []}, {"default": "dynamic_wi8_afp32_recipe.json"}])
+def test_recipes_of_ai_edge_quantizer_for_a_bundle_are_told_apart(given: dict[str, object]) -> None:
+    with pytest.raises(UnsupportedError, match="for the models of a bundle"):
+        read_recipe(json.dumps(given).encode())
