@@ -27,6 +27,7 @@ from graphopt.tuning.measuring import Accuracy
 STORED: Mode = "weight-only"  # adds no bytes, so that the rest may be in it too
 PARTS = 32  # at most, that a model is divided into
 HIGHER: tuple[Mode, ...] = ("weight-only", "float16", "float", "int16x8")
+_CLOSE = 0.02  # of the bytes: time saved counts more than less than this
 _OPERATOR = 64  # bytes that an operator in higher precision is counted as, for the time it takes
 
 
@@ -181,11 +182,11 @@ class _Seeker:
             self._progress(place, len(self._units), what)
 
     def best(self) -> Point:
-        """The fewest bytes that meet the budget, of these the fewest operators; the most accurate where none does."""
+        """The cheapest that meets the budget; the most accurate where none does."""
         points = list(self._points.values())
         good = [point for point in points if self._budget.holds(point.accuracy)]
         if good:
-            return min(good, key=lambda point: (point.bytes, len(point.kept), -point.accuracy.snr))
+            return cheapest(good, sum(len(unit.names) for unit in self._units))
         return max(points, key=lambda point: (point.accuracy.snr, -point.bytes))
 
     def pareto(self) -> list[Point]:
@@ -195,6 +196,16 @@ class _Seeker:
             if not found or point.accuracy.snr > found[-1].accuracy.snr:
                 found.append(point)
         return found
+
+
+def cheapest(points: Sequence[Point], operators: int) -> Point:
+    """The fewest operators that do not compute in int8, out of so many, among points with about the fewest bytes."""
+    least = min(point.bytes for point in points)
+
+    def cost(point: Point) -> tuple[int, int, float]:
+        return len(point.kept) if point.rest == "int8" else operators, point.bytes, -point.accuracy.snr
+
+    return min((point for point in points if point.bytes <= least * (1 + _CLOSE)), key=cost)
 
 
 def _divided(nodes: Sequence[Node]) -> list[Unit]:

@@ -16,8 +16,8 @@ from graphopt.ir.text import parse_model, print_model
 from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.recipe import Recipe, Rule, load_recipe
 from graphopt.runtimes.litert import LiteRTRuntime
-from graphopt.tuning.measuring import PERFECT, Bench, Compared
-from graphopt.tuning.search import search
+from graphopt.tuning.measuring import PERFECT, Accuracy, Bench, Compared
+from graphopt.tuning.search import Point, cheapest, search
 from graphopt.tuning.sensitivity import sensitivity
 
 LAYERS, WIDTH = 6, 32
@@ -203,6 +203,16 @@ def test_a_budget_is_met_with_the_fewest_bytes(model: Model) -> None:
     modes = {node.name: decision.mode for node, decision in found.plan.decisions.items()}
     assert {name for name, mode in modes.items() if mode == "float16"} == set(found.best.kept)
     assert snr(model, found.model) == pytest.approx(found.best.accuracy.snr, abs=0.5)
+
+
+def test_time_counts_where_bytes_are_about_the_same() -> None:
+    def point(size: int, kept: int, rest: str = "int8") -> Point:
+        names = tuple(map(str, range(kept)))
+        return Point(Accuracy(40.0, 40.0, 0.1, 1.0), size, "weight-only", names, rest, Recipe(()))
+
+    everything, most, larger, mixed = point(1000, 9), point(1015, 5), point(1100, 1), point(1001, 1, "weight-only")
+    assert cheapest([everything, most, larger, mixed], 9) is most
+    assert cheapest([everything, larger, mixed], 9) is everything
 
 
 def test_a_budget_met_by_int8_keeps_nothing(model: Model) -> None:
