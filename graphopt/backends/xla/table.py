@@ -11,10 +11,10 @@ from graphopt.backends.xla.emission import RuleFunction
 
 Function = TypeVar("Function", bound=RuleFunction)
 FAMILIES = (
-    "elementwise", "activations", "special", "gradients", "rounding", "convolution", "pooling", "normalization",
-    "matmul", "einsum", "linalg", "fused", "reduction", "reshaping", "slicing", "joining", "indexing", "scattering",
-    "segments", "ordering", "filling", "diagonals", "resampling", "image", "detection", "spectral", "control", "lists",
-    "random", "recurrent", "refusals",
+    "elementwise", "activations", "special", "gamma", "gradients", "rounding", "convolution", "pooling",
+    "normalization", "matmul", "einsum", "linalg", "fused", "reduction", "reshaping", "slicing", "joining",
+    "indexing", "scattering", "segments", "ordering", "filling", "diagonals", "resampling", "image", "detection",
+    "spectral", "control", "lists", "random", "recurrent", "refusals",
 )  # fmt: skip
 
 

@@ -63,3 +63,18 @@ def test_expansions_need_numbers_for_shapes(refusal: Callable[..., Any]) -> None
     finding = refusal("%y = tf.Lgamma(%x)", "%x: float32[?]")
     assert "numbers" in finding.reason
     assert "--batch" in finding.remedy
+
+
+@pytest.mark.tensorflow
+def test_incomplete_functions(agrees: Callable[..., Any]) -> None:
+    """Against TensorFlow, at both sides of the mean, at the ends and beyond."""
+    a = np.array([0.5, 0.5, 2, 2, 2, 30, 30, 1, 1, 3], np.float32)
+    x = np.array([0.1, 3, 0.5, 2, 9, 20, 45, 0, 200, -1], np.float32)
+    agrees("%y = tf.Igamma(%a, %x)\n%z = tf.Igammac(%a, %x)", "%a: float32[10], %x: float32[10]", "%y, %z",
+           {"a": a, "x": x}, reference="tensorflow", rtol=1e-5)  # fmt: skip
+    data = {
+        "a": np.array([0.5, 2, 2, 5, 50, 3], np.float32), "b": np.array([0.5, 3, 3, 1, 40, 2], np.float32),
+        "x": np.array([0.3, 0.1, 0.9, 0.5, 0.55, 0], np.float32),
+    }  # fmt: skip
+    agrees("%y = tf.Betainc(%a, %b, %x)", "%a: float32[6], %b: float32[6], %x: float32[6]", "%y", data,
+           reference="tensorflow", rtol=1e-5)  # fmt: skip
