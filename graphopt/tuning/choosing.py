@@ -127,7 +127,7 @@ class Chooser:
         model, better = (self.prepared(way, self._recipe) for _ in range(2))
         values = next(iter(better.signatures.values())).output_values()
         if sum(correct_output(values[name], shift) for name, shift in measured.shifts.items()):
-            found = few.measure(self._made(better, way, statistics, self._recipe)[0])
+            found = few.measure(self._made(better.clone(), way, statistics, self._recipe)[0])
             if found.noise < measured.noise and found.accuracy.snr > measured.accuracy.snr:
                 return better, found
         return model, measured

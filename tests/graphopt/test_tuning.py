@@ -103,6 +103,7 @@ def test_an_offset_of_the_outputs_is_taken_off(model: Model) -> None:
     bench = Bench(model, [{"x": sample} for sample in DATA["x"]])
     found = graphopt.quantize(model, data=DATA)
     assert found.chosen is not None
+    assert "int8" in {row["compute"] for row in found.plan.rows()}
     errors = bench.measure(found.model)
     assert max(abs(shift).max() for shift in errors.shifts.values()) < errors.accuracy.max_error / 4
 
