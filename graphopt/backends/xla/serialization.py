@@ -44,7 +44,10 @@ def parse_module(code: bytes, context: Any) -> Any:
     mlir, told = bindings(), list[str]()
 
     def listen(diagnostic: Any) -> bool:
-        told.append(str(diagnostic.message))
+        try:
+            told.append(str(diagnostic.message))
+        except (UnicodeDecodeError, RuntimeError):  # it quotes bytes that are no text
+            told.append("there are names in it that are not text")
         return True  # nothing is printed
 
     handler = context.attach_diagnostic_handler(listen)

@@ -60,7 +60,7 @@ def test_a_saved_model_of_jax_is_a_graph(saved: Any, tmp_path: pathlib.Path) -> 
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     import tensorflow as tf
 
-    graphopt.save(optimised, tmp_path / "optimised/")
+    graphopt.save(optimised, f"{tmp_path}/optimised/")
     (found,) = tf.saved_model.load(str(tmp_path / "optimised")).signatures["serving_default"](x=tf.constant(x)).values()
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
@@ -102,7 +102,7 @@ def test_programs_are_called_from_a_saved_model(saved: Any, tmp_path: pathlib.Pa
 
     folder, network = saved
     lowered = lower(folder, "xla", weights=weights, fallback=False)
-    graphopt.save(called_model(lowered.model), tmp_path / "called/")
+    graphopt.save(called_model(lowered.model), f"{tmp_path}/called/")
     x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
     (found,) = tf.saved_model.load(str(tmp_path / "called")).signatures["serving_default"](x=tf.constant(x)).values()
     np.testing.assert_allclose(found, network(x), rtol=1e-5, atol=1e-6)

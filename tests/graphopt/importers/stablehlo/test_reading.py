@@ -168,7 +168,8 @@ for place in range(0, 8 * len(code), 8 * len(code) // 60):
         outcomes.add(type(error).__name__)
 assert "MalformedError" in outcomes and outcomes <= {{"read", "MalformedError", "ImportRefusal", "ResourceError"}}
 """
-    run_python(source)
+    done = run_python(source)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_calls_that_would_grow_without_bound_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
