@@ -33,6 +33,7 @@ def add_tensorrt(parser: argparse.ArgumentParser) -> None:
         "kernels it must run on: litert, micro, integer",
     )  # fmt: skip
     parser.add_argument("--opset", type=int, metavar="N", help="onnx, tensorrt: version of the operators (21 to 24)")
+    parser.add_argument("--body", metavar="P", help="tensorrt: type around integers: fp32 (default), fp16, bf16")
     parser.add_argument("--block-size", type=int, metavar="N", help="tensorrt, int4: how many weights share a scale")
     parser.add_argument("--pin", metavar="A,B", type=names, default=[], help="tensorrt: layers to keep in float32")
     parser.add_argument(
@@ -51,8 +52,8 @@ def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"the profile '{printable(kernels[-1])}' does not read INPUT=SHAPE,SHAPE,SHAPE")
     options.profile = kernels[-1]
     own = {
-        "precision": options.precision, "block_size": options.block_size, "pinned": tuple(options.pin),
-        "efficient_nms": options.efficient_nms,
+        "precision": options.precision, "body": options.body, "block_size": options.block_size,
+        "pinned": tuple(options.pin), "efficient_nms": options.efficient_nms,
     }  # fmt: skip
     return {"profiles": shapes, "opset": options.opset} | (own if options.target == TARGET else {})
 

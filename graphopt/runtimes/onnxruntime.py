@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +17,8 @@ from graphopt.ir.value import Value
 from graphopt.runtimes.base import Array, Request, RunError, tensor_name
 
 INSTALL = 'pip install "graphopt[tensorrt]"'
+# The optimiser makes graphs that are not valid of some between Q and DQ, and wrong ones of FP8: without it they run.
+LEVELS = ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
 
 
 def import_onnxruntime() -> Any:
@@ -90,7 +92,8 @@ class OnnxRuntime:
         try:
             model.graph.outputs = [*outputs, *(value for value in fetched if not value.is_output)]
             data = b"".join(onnx_pieces(model))
-            session = self._created(data)
+            is_small = any(value.dtype.name.startswith("float8") for value in _constants(model))
+            session = self._created(data, LEVELS[is_small:])
         except (UnsupportedError, UsageError):
             raise
         except Exception as error:
@@ -100,12 +103,12 @@ class OnnxRuntime:
         kinds[extra] = state, session
         return session
 
-    def _created(self, data: bytes) -> Any:
-        """A session. The optimiser makes graphs that are not valid of some between Q and DQ: without it they run."""
+    def _created(self, data: bytes, levels: tuple[str, ...]) -> Any:
+        """A session, optimised as the first of `levels` says that yields one."""
         options = self._module.SessionOptions()
         options.log_severity_level = 4
         kept: Exception | None = None
-        for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL"):
+        for level in levels:
             options.graph_optimization_level = getattr(self._module.GraphOptimizationLevel, level)
             try:
                 return self._module.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -113,6 +116,10 @@ class OnnxRuntime:
                 kept = kept or error
         assert kept is not None
         raise kept
+
+
+def _constants(model: Model) -> Iterator[Value]:
+    return (node.output for graph in model.graphs for node in graph if node.op == INITIALIZER)
 
 
 def _brief(error: Exception) -> str:

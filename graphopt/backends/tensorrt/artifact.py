@@ -93,6 +93,7 @@ def _manifest(
         "model": MODEL,
         "opset": described["opset"],
         "precision": described["precision"],
+        "body": described["body"],
         "inputs": [_end(value) for value in model.graph.inputs],
         "outputs": [_end(value) for value in model.graph.outputs],
         "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},

@@ -8,12 +8,11 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.onnx.backend import OnnxBackend
 from graphopt.backends.onnx.options import OnnxOptions
-from graphopt.backends.tensorrt.choosing import narrow_within, quantize_best
+from graphopt.backends.tensorrt.choosing import choose_types
 from graphopt.backends.tensorrt.linter import findings_of
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
 from graphopt.backends.tensorrt.partition import Partition, partition_of
-from graphopt.backends.tensorrt.precision import BODIES
 from graphopt.backends.tensorrt.profiles import check_profiles, make_profiles
 from graphopt.ir.formats.onnx.elements import DOMAINS
 from graphopt.ir.model import Model
@@ -50,7 +49,7 @@ class TensorRTBackend:
         lowered, findings = self._to_onnx(model, chosen)
         if findings:
             raise UnloweredError("TensorRT", findings)
-        lowered.model, outcome = _choose_types(lowered.model, chosen)
+        lowered.model, outcome = choose_types(lowered.model, chosen)
         lowered.notes += outcome.notes
         lowered.model.metadata[TENSORRT] = _described(lowered.model, chosen, outcome)
         return lowered
@@ -67,16 +66,11 @@ class TensorRTBackend:
         return lowered, findings or findings_of(lowered.model, profiles)
 
 
-def _choose_types(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
-    if options.precision in BODIES:
-        return narrow_within(model, options)
-    return quantize_best(model, options) if options.chosen_recipe is not None else (model, Outcome())
-
-
 def _described(model: Model, options: TensorRTOptions, outcome: Outcome) -> dict[str, Any]:
     profiles = make_profiles(options.profiles)
     return {
         "precision": options.precision,
+        "body": options.body,
         "opset": model.metadata[DOMAINS].get("", options.opset),
         "profiles": {name: [list(dims) for dims in profile] for name, profile in profiles.items()},
         "outcome": outcome,

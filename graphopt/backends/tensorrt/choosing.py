@@ -15,7 +15,7 @@ from graphopt.backends.tensorrt.integers import quantize
 from graphopt.backends.tensorrt.observing import Calibrated, observe
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
-from graphopt.backends.tensorrt.precision import PARTS, narrow
+from graphopt.backends.tensorrt.precision import BODIES, PARTS, narrow
 from graphopt.ir.model import Model
 from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.runtimes.base import RunError
@@ -25,14 +25,27 @@ BOUND = 0.9e-2  # of an output's scale, which float16 is to keep within
 SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # of the nodes, first ones first, that stay in float32
 
 
-def narrow_within(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
-    """A copy of `model` that computes in a narrower body; in float16, and with samples, within `BOUND` on them.
+def choose_types(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
+    """A copy of `model` that computes in what is asked for, and what the user should know of it.
 
-    Raises `UsageError` for samples that do not fit.
+    Raises `UsageError` where samples, statistics or the recipe do not fit.
     """
+    if options.chosen_recipe is None and options.body not in BODIES:
+        return model, Outcome()
     seen = ChannelMeans(model) if options.data is not None else None
     known = Calibrated(observe(model, options, seen) if options.has_samples else None, seen)
-    if seen is None or options.precision != "fp16" or options.effort == "fast":
+    if options.chosen_recipe is None:
+        return _narrow_within(model, options, known)
+    made, outcome = _quantize_best(model, options, known)
+    if options.body in BODIES:
+        outcome.add(narrow(made, options, known))
+    return made, outcome
+
+
+def _narrow_within(model: Model, options: TensorRTOptions, known: Calibrated) -> tuple[Model, Outcome]:
+    """A copy that computes in a narrower body; in float16, and with samples, within `BOUND` on them."""
+    seen = known.means
+    if seen is None or options.body != "fp16" or options.effort == "fast":
         made = model.clone()
         return made, narrow(made, options, known)
     judge = _Judge(model, seen)
@@ -51,15 +64,10 @@ def narrow_within(model: Model, options: TensorRTOptions) -> tuple[Model, Outcom
     return best[1:]
 
 
-def quantize_best(model: Model, options: TensorRTOptions) -> tuple[Model, Outcome]:
-    """A quantized copy of `model`, by the method that leaves the most signal to noise where several are tried.
-
-    Raises `UsageError` where samples, statistics or the recipe do not fit.
-    """
-    recipe = options.chosen_recipe
+def _quantize_best(model: Model, options: TensorRTOptions, known: Calibrated) -> tuple[Model, Outcome]:
+    """A quantized copy, by the method that leaves the most signal to noise where several are tried."""
+    recipe, seen = options.chosen_recipe, known.means
     assert recipe is not None
-    seen = ChannelMeans(model) if options.data is not None else None
-    known = Calibrated(observe(model, options, seen) if options.has_samples else None, seen)
     methods = _methods(options, known.observed)
     if seen is None or len(methods) == 1 or not recipe.needs_statistics:
         return _quantized(model, options, known, methods[0])

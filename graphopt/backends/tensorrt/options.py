@@ -12,6 +12,7 @@ from graphopt.passes.quantize.methods import RangeMethod, range_method
 from graphopt.passes.quantize.recipe import BLOCK_SIZES, Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8", "int4")
+BODIES = ("fp16", "bf16")
 QUANTIZED = ("int8", "fp8", "int4")
 ALIASES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 EFFORTS = ("fast", "default", "high")
@@ -35,7 +36,8 @@ class TensorRTOptions:
 
     `precision` is the type that is computed in: fp32, fp16, bf16; int8 or fp8 (E4M3) between Q and DQ, or int4 weights,
     with float32 around them. `recipe` (a `Recipe`, or the path of one) says which layers are quantized how, its mode
-    int8 standing for fp8 where that is the precision; without one all that can be are. `data` are samples as
+    int8 standing for fp8 where that is the precision; without one all that can be are. `body` is what computes around
+    them: fp32, fp16 or bf16. `data` are samples as
     `calibrate` takes them, `statistics` what it made of them, or a file of it: int8 and fp8 need one of them, in fp16
     they show which tensors leave its range. `method` is how ranges are chosen unless the recipe says otherwise; if it
     is not given, `effort` (fast, default, high) says how many ways are tried on the samples, and with `no_check` what
@@ -47,6 +49,7 @@ class TensorRTOptions:
     signatures: tuple[str, ...] = ()
     opset: int = LOWEST_OPSET
     precision: str = "fp32"
+    body: str = ""
     profiles: Mapping[str, Profile] | tuple[str, ...] | str = ()
     data: Any = None
     statistics: Any = None
@@ -62,10 +65,15 @@ class TensorRTOptions:
         object.__setattr__(self, "precision", ALIASES.get(self.precision, self.precision))
         if self.precision not in PRECISIONS:
             raise UsageError(f"there is no precision '{printable(self.precision)}'; there are {', '.join(PRECISIONS)}")
+        object.__setattr__(self, "body", ALIASES.get(self.body, self.body) or "fp32")
+        if self.precision in BODIES:
+            object.__setattr__(self, "body", self.precision)
+        if self.body != "fp32" and self.body not in BODIES:
+            raise UsageError(f"there is no body '{printable(self.body)}'; there are fp32, {', '.join(BODIES)}")
         if not LOWEST_OPSET <= self.opset <= HIGHEST_OPSET:
             raise UsageError(f"opset {self.opset} is not offered: {LOWEST_OPSET} to {HIGHEST_OPSET} are")
         object.__setattr__(self, "profiles", make_profiles(self.profiles))
-        if self.precision == "bf16" and self.opset < BFLOAT16_OPSET:
+        if self.body == "bf16" and self.opset < BFLOAT16_OPSET:
             object.__setattr__(self, "opset", BFLOAT16_OPSET)
         self._check_quantization()
 

@@ -15,3 +15,10 @@ class Outcome:
     reasons: dict[str, str] = field(default_factory=dict)
     overflow: list[dict[str, Any]] = field(default_factory=list)
     scales: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, other: Outcome) -> None:
+        """Take in what another step came to."""
+        self.notes += other.notes
+        self.reasons |= {name: reason for name, reason in other.reasons.items() if name not in self.reasons}
+        self.overflow += other.overflow
+        self.scales += other.scales

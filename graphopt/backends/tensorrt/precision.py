@@ -37,7 +37,6 @@ PINNED = frozenset({
     "LpNormalization", "MeanVarianceNormalization", "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2",
     "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare", "Exp", "Log", "Pow", "Sqrt", "Reciprocal", "CumSum", "Mod",
     "Sin", "Cos", "Softplus", "NonMaxSuppression", "GridSample", "RoiAlign", "Range", "If", "Loop", "Scan",
-    "QuantizeLinear", "DequantizeLinear",
 })  # fmt: skip
 # What moves, chooses, cuts off or compares elements: done in the type that they are in.
 FOLLOWING = frozenset({
@@ -57,14 +56,14 @@ SOURCES = frozenset({"Input", "Initializer", "ConstantOfShape"})
 
 def narrow(model: Model, options: TensorRTOptions, known: Calibrated, early: Collection[str] = ()) -> Outcome:
     """Let `model` compute in the body that is asked for, in place; nodes called as in `early` stay in float32."""
-    body = BODIES[options.precision]
+    body = BODIES[options.body]
     outcome = Outcome()
     wide: dict[Value, float] = {}
-    if options.precision == "fp16" and known.observed is not None:
+    if options.body == "fp16" and known.observed is not None:
         wide = _leaving(model, known.observed)
         outcome.overflow = [_described(value, largest) for value, largest in wide.items()]
         outcome.notes += _overflow_notes(outcome.overflow)
-    elif options.precision == "fp16":
+    elif options.body == "fp16":
         outcome.notes.append("no samples were given: no scan for tensors that leave float16's range was made")
     types = element_types(model)
     narrowed = 0

@@ -104,10 +104,13 @@ def test_a_gate_without_its_package_says_so(tmp_path: pathlib.Path) -> None:
 
 
 @needs_rtx
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8"])
-def test_tensorrt_rtx_builds_it(dynamic: Model, samples: Any, tmp_path: pathlib.Path, precision: str) -> None:
+@pytest.mark.parametrize("body", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8", "int4"])
+def test_tensorrt_rtx_builds_it(
+    dynamic: Model, samples: Any, tmp_path: pathlib.Path, precision: str, body: str
+) -> None:
     data = samples if precision in ("int8", "fp8") else None
-    made = lowered(dynamic, precision=precision, profiles=PROFILE, data=data)
+    made = lowered(dynamic, precision=precision, body=body, profiles=PROFILE, data=data)
     manifest = write_artifact(made, tmp_path / "engine", gates=("tensorrt-rtx",))
     assert manifest["gates"][-1]["status"] == "passed"
 

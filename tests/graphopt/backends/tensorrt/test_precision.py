@@ -146,10 +146,25 @@ def test_int8_is_symmetric_and_by_channel(network: Model, samples: Any, onnxrunt
     weights = conv.input(1).node
     assert weights.op_type == "DequantizeLinear"
     assert weights.input(1).shape.static == (4,)
-    assert "2 of 2 layers" in lowered.notes[0]
+    assert any("2 of 2 layers" in note for note in lowered.notes)
     wanted = get_runtime("reference").run(network, samples[0])["y"]
     got = get_runtime("onnxruntime").run(lowered.model, samples[0])["y"]
     assert np.abs(got - wanted).max() <= 0.1 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("int8", 0.1), ("fp8", 0.15)])
+def test_what_is_around_integers_may_be_narrow(
+    network: Model, samples: Any, onnxruntime: Any, precision: str, allowed: float
+) -> None:
+    lowered = lower(network, precision=precision, body="fp16", data=samples)
+    verify(lowered.model)
+    types = element_types(lowered.model)
+    floats = {types[node.output].name for node in lowered.model.graph if node.op_type in ("DequantizeLinear", "MatMul")}
+    assert floats == {"float16"}
+    wanted = get_runtime("reference").run(network, samples[0])["y"]
+    got = get_runtime("onnxruntime").run(lowered.model, samples[0])["y"]
+    assert got.dtype == np.float32
+    assert np.abs(got - wanted).max() <= allowed * np.abs(wanted).max()
 
 
 def test_fp8_stores_weights_by_channel(network: Model, samples: Any, onnxruntime: Any) -> None:
@@ -168,6 +183,7 @@ def test_fp8_stores_weights_by_channel(network: Model, samples: Any, onnxruntime
         ({"precision": "fp12"}, "no precision 'fp12'"),
         ({"precision": "int8"}, "needs samples"),
         ({"opset": 9}, "opset 9 is not offered"),
+        ({"body": "fp64"}, "no body 'fp64'"),
         ({"speed": "high"}, "has no option 'speed'"),
     ],
 )
