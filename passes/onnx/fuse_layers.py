@@ -85,6 +85,32 @@ class BiasIntoProduct(Rule):
         return edit.node("onnx.Gemm", (match.x, match.weights, match.bias), {}, types=(kind,)).output
 
 
+class SumIntoProduct(Rule):
+    """What is added to a product of a matrix with weights, or to each of its rows, makes one operator of both."""
+
+    exactness: ClassVar[Exactness] = Exactness.REASSOCIATING
+
+    def pattern(self, onnx: Dialect, x: Wildcard, weights: Wildcard, other: Wildcard) -> Pattern:
+        """A sum of a product with a constant and of anything."""
+        return onnx.Add(onnx.MatMul(x, known(weights)), other)
+
+    def check(self, match: Match) -> str | None:
+        """Matrices, all of them floats of known or equal sizes."""
+        made, added = match.root.output.shape.dims, match.other.shape.dims
+        if match.x.shape.rank != 2 or made is None or added is None or len(made) != 2 or len(added) > 2:
+            return "it adds no matrices"
+        if any(one is None or other not in (1, one) for one, other in zip(made[::-1], added[::-1], strict=False)):
+            return f"the shape {match.other.shape} does not fit the product's"
+        if not match.root.output.dtype.is_float or known_tensor(match.other) is not None:
+            return "it multiplies no floats, or a constant is added"
+        return None
+
+    def rewrite(self, match: Match, edit: Editor) -> Replacement:
+        """One operator."""
+        kind = match.root.output.type
+        return edit.node("onnx.Gemm", (match.x, match.weights, match.other), {}, types=(kind,)).output
+
+
 class MarginIntoConvolution(Rule):
     """Zeros around what a convolution or a maximum reads are its own padding."""
 
@@ -140,5 +166,6 @@ class FuseLayers(RewritePass):
     rules: ClassVar[tuple[type[Rule], ...]] = (
         BiasIntoConvolution,
         BiasIntoProduct,
+        SumIntoProduct,
         MarginIntoConvolution,
     )

@@ -140,7 +140,8 @@ class _Layer:
         """The value without the axis, or with it."""
         graph, loop = self.node.graph, self.node
         assert graph is not None
-        dims, inputs, attrs = list(value.shape.dims or ()), [value], {"T": FLOAT32}
+        dims, inputs = list(value.shape.dims or ()), [value]
+        attrs: dict[str, Any] = {"T": FLOAT32}
         if kind == "Squeeze":
             del dims[axis]
             attrs["squeeze_dims"] = (axis,)

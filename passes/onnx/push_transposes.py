@@ -61,14 +61,14 @@ class FlattenedIntoWeights(Rule):
             return "it does not flatten all axes but the first"
         if match.root.op_type == "Gemm" and any(match.root.attrs.get(name) for name in ("transA", "transB")):
             return "its weights are transposed"
-        if len(held.shape) != 2 or held.shape[0] != int(np.prod([int(dim) for dim in dims[1:]])):  # type: ignore[arg-type]
+        if len(held.shape) != 2 or held.shape[0] != int(np.prod([int(dim) for dim in dims[1:]])):
             return "the weights are no matrix with a row for each element"
         return None
 
     def rewrite(self, match: Match, edit: Editor) -> Replacement:
         """The product of the flattened original with reordered rows."""
         order, array = permutation_of(match.moved) or (), match.array("weights")
-        dims = [match.x.shape.dims[axis] for axis in order[1:]]  # type: ignore[index]
+        dims = [match.x.shape.dims[axis] for axis in order[1:]]
         apart = array.reshape(*dims, array.shape[1])
         back = [axis - 1 for axis in inverse(order)[1:]]
         laid_out = np.ascontiguousarray(apart.transpose(*back, len(dims)).reshape(array.shape))

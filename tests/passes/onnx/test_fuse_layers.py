@@ -78,6 +78,20 @@ def test_a_product_and_a_row_are_one_operator() -> None:
     assert operators(fused(model)) == {"Gemm": 1}
 
 
+@pytest.mark.parametrize(("shape", "is_taken"), [("3, 2", True), ("2", True), ("1, 3, 2", False)])
+def test_a_product_takes_what_is_added_to_its_rows(shape: str, is_taken: bool) -> None:
+    weights = "%w = onnx.Initializer() {value = float32[4, 2] repeat [0.5, -1.0]} : float32[4, 2]"
+    dims = [int(dim) for dim in shape.split(", ")]
+    sizes = f"%s = onnx.Initializer() {{value = int64[{len(dims)}] {dims}}} : int64[{len(dims)}]"
+    axes = "%a = onnx.Initializer() {value = int64[1] [0]} : int64[1]"
+    part = "%e = onnx.ReduceMax(%x, %a) {keepdims = 0} : float32[4]"
+    more = f"%m = onnx.MatMul(%x, %w) : float32[3, 2]\n%t = onnx.ReduceMax(%e) {{keepdims = 0}} : float32[]"
+    made = "3, 2" if is_taken else "1, 3, 2"
+    lines = (f"%o = onnx.Expand(%t, %s) : float32[{shape}]", f"%y = onnx.Add(%m, %o) : float32[{made}]")
+    found = operators(fused(build(weights, sizes, axes, part, more, *lines, x="float32[3, 4]")))
+    assert (found.get("Gemm", 0), found.get("MatMul", 0)) == (int(is_taken), int(not is_taken))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

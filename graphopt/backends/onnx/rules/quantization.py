@@ -18,12 +18,17 @@ FAKES = ("tf.FakeQuantWithMinMaxArgs", "tf.FakeQuantWithMinMaxVars", "tf.FakeQua
 
 @RULES.legalize(*FAKES)
 def fake_quantization(op: Lowering) -> Value:
-    """Eight bits between two bounds, by tensor or by channel: Q and DQ, of int8 where zero is in the middle."""
+    """Eight bits between two bounds, by tensor or by channel: Q and DQ, of int8 where zero is in the middle;
+    constants are rounded here and now."""
     low, high = bounds(op)
     if int(op.attr("num_bits")) != BITS or not (low < high).all():
         op.refuse(f"it has {op.attr('num_bits')} bits, or its bounds leave nothing between them")
     narrow = bool(op.attr("narrow_range"))
     lowest, highest, step = nudged(low, high, BITS, narrow)
+    held = op.known(0)
+    if held is not None:
+        places = np.floor((np.clip(held, lowest, highest) - lowest) * (np.float32(1) / step) + np.float32(0.5))
+        return op.constant(places * step + lowest, name=op.node.name)
     zero = np.round(int(narrow) - lowest / step)
     dtype = UINT8 if (zero + LOWEST).any() else INT8
     value = op.input(0)

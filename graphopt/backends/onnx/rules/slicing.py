@@ -135,7 +135,6 @@ def _dense(op: Lowering, rank: int, count: int) -> list[tuple[str, int]]:
 def _slice(
     op: Lowering, value: Value, rows: list[tuple[int, int]], steps: Any, gone: list[int], kind: TensorType
 ) -> Value:
-    places = [place for _, place in rows]
     starts, ends = op.known(1), op.known(2)
     chosen = [1 if axis in gone else int(steps[place]) for axis, place in rows]
     if starts is not None and ends is not None:
@@ -151,41 +150,41 @@ def _slice(
             highs.append(high)
         first, last = longs(op, lows, "starts"), longs(op, highs, "ends")
     else:
-        first, last = _computed(op, rows, places, gone)
+        first, last = _computed(op, rows, gone, chosen)
     axes = longs(op, [axis for axis, _ in rows], "axes")
     return op.emit(
         "Slice", value, first, last, axes, longs(op, chosen, "steps"), type=kind, name=f"{op.node.name}/slice"
     )
 
 
-def _computed(op: Lowering, rows: list[tuple[int, int]], places: list[int], gone: list[int]) -> tuple[Value, Value]:
-    """Bounds that are computed: those of a dimension that is left out end behind where they begin."""
-    if int(op.attr("begin_mask") or 0) or any(op.constant_input(3, "the steps") < 0):
-        op.refuse("some of its bounds are computed and some are left open, or it goes backwards")
-    first, last = as_int64(op, op.input(1)), as_int64(op, op.input(2))
-    mask = int(op.attr("end_mask") or 0)
-    if places != list(range(first.shape.dims[0] if first.shape.dims and isinstance(first.shape.dims[0], int) else -1)):
+def _computed(op: Lowering, rows: list[tuple[int, int]], gone: list[int], steps: list[int]) -> tuple[Value, Value]:
+    """Bounds that are computed: open ones are as far as can be, those of a dimension that is left out end behind where
+    they begin, be that the last place or another."""
+    places, count = [place for _, place in rows], (op.input(1).shape.dims or (None,))[0]
+    first, last = (as_int64(op, op.input(index)) for index in (1, 2))
+    if places != list(range(count if isinstance(count, int) else -1)):
         chosen = longs(op, places, "places")
+        kind = TensorType(first.dtype, Shape((len(places),)))
         first, last = (
-            op.emit(
-                "Gather",
-                bound,
-                chosen,
-                type=TensorType(bound.dtype, Shape((len(places),))),
-                name=f"{op.node.name}/bound",
-                axis=0,
-            )
-            for bound in (first, last)
+            op.emit("Gather", bound, chosen, type=kind, name=f"{op.node.name}/bound", axis=0) for bound in (first, last)
         )
-    if gone or mask:
-        is_open = np.array([axis in gone or bool(mask & 1 << place) for axis, place in rows])
-        following = op.emit(
-            "Add", first, longs(op, [1] * len(rows), "one"), type=first.type, name=f"{op.node.name}/behind"
-        )
-        stops = np.array([LIMIT if mask & 1 << place and axis not in gone else 0 for axis, place in rows], np.int64)
-        own = np.array([axis in gone for axis, _ in rows])
-        fixed = op.emit(
-            "Where", op.constant(own), following, op.constant(stops), type=first.type, name=f"{op.node.name}/fixed"
-        )
-        last = op.emit("Where", op.constant(is_open), fixed, last, type=first.type, name=f"{op.node.name}/ends")
+    masks = [int(op.attr(name) or 0) for name in ("begin_mask", "end_mask")]
+    is_gone = [axis in gone for axis, _ in rows]
+    opens = [
+        [bool(mask & 1 << place) and not one for place, one in zip(places, is_gone, strict=True)] for mask in masks
+    ]
+    first = _chosen(op, opens[0], [0 if step > 0 else LIMIT for step in steps], first)
+    last = _chosen(op, opens[1], [LIMIT if step > 0 else -LIMIT for step in steps], last)
+    if any(is_gone):
+        behind = op.step("AddV2", first, longs(op, [1], "one"))
+        zero, limit = longs(op, [0], "zero"), longs(op, [LIMIT], "limit")
+        behind = op.step("SelectV2", op.step("Equal", behind, zero), limit, behind)
+        last = op.step("SelectV2", op.constant(np.array(is_gone), name=f"{op.node.name}/gone"), behind, last)
     return first, last
+
+
+def _chosen(op: Lowering, condition: list[bool], numbers: list[int], value: Value) -> Value:
+    if not any(condition):
+        return value
+    held = op.constant(np.array(condition), name=f"{op.node.name}/open")
+    return op.step("SelectV2", held, longs(op, numbers, "limits"), value)
