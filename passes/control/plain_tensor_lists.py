@@ -68,7 +68,8 @@ class PlainTensorLists(Pass):
     is not known: `infer-shapes` must have found that a dimension is one of an operand of the loop (which it does once
     the inputs' unknown dimensions have names), and the tensor is made by `Fill`. Then lists may grow as well, by one
     element at a time: the tensor is concatenated with the new one. One that starts empty has a row of zeros before its
-    first element, as runtimes do not let an empty tensor grow in a loop.
+    first element, as runtimes do not let an empty tensor grow in a loop. Of a list of one element the sizes need not be
+    known, for that element becomes the whole.
 
     Refuses a list whose size or element shape is not known, which grows or shrinks, which takes more than `max_bytes`,
     or which something reads that is not named here, and graphs with v1 control flow (`raise-control-flow` comes first).
@@ -222,7 +223,8 @@ class _Web:
         length = None if count is None else int(count)
         if not self.dynamic and (length is None or not all(isinstance(dim, int) for dim in dims)):
             return unknown
-        if any(not isinstance(dim, int) and operand_with(self.sites, node, dim) is None for dim in dims):
+        replaced = self.dynamic and length == 1 and not self.grows  # the one element takes the place of the whole
+        if not replaced and any(not isinstance(d, int) and operand_with(self.sites, node, d) is None for d in dims):
             return unknown
         return TensorType(dtype, Shape([length, *dims]))
 
@@ -316,8 +318,12 @@ def _set_item(node: Node, type: TensorType) -> None:
     if node.attrs.get(RESIZES):
         _append(node, type)
         return
-    index = _reshaped(node, node.input(1), [1, 1], "index")
     static = type.shape.static
+    if static is None and type.shape[0] == 1:  # the element is all there is
+        become(node, "tf.ExpandDims", [node.input(2), small_constant(node, 0, "axis")],
+               {"T": type.dtype, "Tdim": INT32}, type)  # fmt: skip
+        return
+    index = _reshaped(node, node.input(1), [1, 1], "index")
     if static is not None:
         row = _reshaped(node, node.input(2), [1, *static[1:]], "row")
     else:

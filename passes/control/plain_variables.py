@@ -233,12 +233,13 @@ def operand_with(sites: Iterable[Site], node: Node, dim: object) -> tuple[Value,
 
 
 def sizes_of(node: Node, dims: Sequence[object], sites: Sequence[Site]) -> list[Value]:
-    """Scalars before `node` that are `dims`: constants, or dimensions of operands of the loops."""
+    """Scalars before `node` that are `dims`: constants, or dimensions of operands of the loops; one for what is not
+    known."""
     sizes = []
     for place, dim in enumerate(dims):
         found = operand_with(sites, node, dim)
         if found is None:
-            sizes.append(small_constant(node, dim, f"size_{place}"))
+            sizes.append(small_constant(node, dim if isinstance(dim, int) else 1, f"size_{place}"))
         else:
             sizes.append(dimension_of(node, *found, place))
     return sizes

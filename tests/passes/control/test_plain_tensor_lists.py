@@ -358,6 +358,25 @@ def test_elements_of_which_nothing_is_known_are_refused() -> None:
     assert "its number of elements or their shape is not known" in refusals(report)
 
 
+@given(st.integers(1, 4), st.integers(1, 4))
+def test_the_one_element_of_a_list_may_have_any_size(rows: int, columns: int) -> None:
+    """The last state of a recurrent layer, whose batch is that of two inputs which need not have the same."""
+    text = UNSIZED.replace("(%l, %i, %t)", "(%l, %place, %t)").replace("(%shape, %count)", "(%shape, %single)")
+    text = text.replace("  %t = tf.AddV2", "  %place = tf.Const() {value = int32[] 0}\n  %t = tf.AddV2")
+    text = text.replace(
+        "%sums = tf.Sum(%values, %start)", "%sums = tf.Neg(%state)\n%single = tf.Const() {value = int32[] 1}"
+    )
+    source = parse_model(text.replace("(%values: float32[?, ?])", "(%values: float32[?, ?], %state: float32[?])"))
+    model = source.clone()
+    for _ in range(3):
+        run_pass(model, "infer-shapes")
+        run_pass(model, f"{NAME}{{dynamic=true}}")
+    assert not any("TensorList" in node.op for graph in model.graphs for node in graph)
+    values = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
+    feeds = {"values": values, "state": np.ones(columns, np.float32)}
+    assert_equivalent(source, model, feeds, runtime="reference", allow_flat=True)
+
+
 GROWING = """
 function @cond(%i: int32[], %l: variant[], %s: float32[2], %n: int32[]) -> (%go) {
   %go = tf.Less(%i, %n)
