@@ -5,8 +5,9 @@ import sys, time
 started = time.process_time()
 import graphopt
 from graphopt.backends.xla.backend import XlaBackend
+from graphopt.ir.formats.graphdef import graphdef_bytes
 from graphopt.testing import text_model
-XlaBackend().lower(text_model("%y = tf.Relu(%x)"))  # what is imported at first use
+XlaBackend().lower(graphopt.load(graphdef_bytes(text_model("%y = tf.Relu(%x)"))))  # what is imported at first use
 ready = time.process_time()
 model = graphopt.load(sys.argv[1])
 XlaBackend().lower(model, fallback=False, batch=1)
