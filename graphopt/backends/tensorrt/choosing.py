@@ -71,16 +71,22 @@ def _quantize_best(model: Model, options: TensorRTOptions, known: Calibrated) ->
     methods = _methods(options, known.observed)
     if seen is None or len(methods) == 1 or not recipe.needs_statistics:
         return _quantized(model, options, known, methods[0])
-    judge = _Judge(model, seen)
-    best: tuple[float, Model, Outcome] | None = None
-    for method in methods:
+    judge, tried = _Judge(model, seen), list[tuple[float, RangeMethod, Model, Outcome]]()
+
+    def attempt(method: RangeMethod, known: Calibrated) -> None:
         made, outcome = _quantized(model, options, known, method)
-        decibels = judge.decibels(made)
-        if best is None or decibels > best[0]:
-            outcome.notes.append(f"ranges by {_shown(method)}: {decibels:.1f} dB on {len(seen.samples)} samples")
-            best = decibels, made, outcome
-    assert best is not None
-    return best[1:]
+        tried.append((judge.decibels(made), method, made, outcome))
+
+    for method in methods:
+        attempt(method, known)
+    attempt(_best(tried)[1], Calibrated(known.observed, is_plain=True))
+    decibels, method, made, outcome = _best(tried)
+    outcome.notes.append(f"ranges by {_shown(method)}: {decibels:.1f} dB on {len(seen.samples)} samples")
+    return made, outcome
+
+
+def _best(tried: list[tuple[float, RangeMethod, Model, Outcome]]) -> tuple[float, RangeMethod, Model, Outcome]:
+    return max(tried, key=lambda item: item[0])
 
 
 def _quantized(model: Model, options: TensorRTOptions, known: Calibrated, method: RangeMethod) -> tuple[Model, Outcome]:

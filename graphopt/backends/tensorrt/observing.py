@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 @dataclass
 class Calibrated:
     """What is known of a model from samples: statistics, and means where there were samples. `rounded` holds weights
-    that were rounded once for all the ways that are tried."""
+    that were rounded once for all the ways that are tried. With `is_plain`, weights are rounded to the nearest.
+    """
 
     observed: Observed | None = None
     means: ChannelMeans | None = None
     rounded: dict[Any, Any] = field(default_factory=dict)
+    is_plain: bool = False
 
 
 def observe(model: Model, options: TensorRTOptions, watcher: Watcher | None = None) -> Observed:
