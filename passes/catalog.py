@@ -50,6 +50,7 @@ _CATALOG: dict[str, str] = {
     "fuse-padding": "graphopt.passes.tflite.fuse_padding:FusePadding",
     "recognise-activations": "graphopt.passes.tflite.recognise_activations:RecogniseActivations",
     "fuse-dilations": "graphopt.passes.fuse.fuse_dilations:FuseDilations",
+    "recognise-upsampling": "graphopt.passes.fuse.recognise_upsampling:RecogniseUpsampling",
     "recognise-gelu": "graphopt.passes.fuse.recognise_gelu:RecogniseGelu",
     "recognise-softmax": "graphopt.passes.tflite.recognise_softmax:RecogniseSoftmax",
     "merge-reshapes": "graphopt.passes.tflite.merge_reshapes:MergeReshapes",

@@ -32,7 +32,7 @@ PREPARE = (
 )
 RECURRENT = "fuse-recurrent,strip-unused,remove-unused-functions"
 LAYOUT = (
-    "fuse-dilations,channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,"
+    "fuse-dilations,recognise-upsampling,channels-first,infer-shapes,fold-constants,simplify,merge-duplicates,strip-unused,"
     "recognise-gelu{target=onnx}"
 )
 FINISH = (
