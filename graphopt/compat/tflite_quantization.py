@@ -9,6 +9,7 @@ from graphopt.compat.tflite_attributes import type_name
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
 from graphopt.passes.quantize.recipe import Mode, Recipe, preset
+from graphopt.passes.quantize.trained import has_trained_ranges
 
 WIDE = "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8"
 INTEGERS = frozenset({"TFLITE_BUILTINS_INT8", WIDE})
@@ -45,6 +46,8 @@ def quantized(model: Model, converter: Any) -> Model:
     `UsageError` for integers at the ends of a model that has none within.
     """
     mode = mode_of(converter)
+    if mode == "dynamic" and any(map(has_trained_ranges, model.graphs)):
+        mode = "int8"  # training has chosen the ranges
     is_static = mode in ("int8", "int16x8")
     for name in ("inference_input_type", "inference_output_type"):
         if not is_static and type_name(getattr(converter, name)) not in (None, "float32"):

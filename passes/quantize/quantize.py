@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphopt.ir.errors import UsageError, printable
+from graphopt.ir.known import known_array
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor
 from graphopt.ir.value import Node, Value
@@ -15,6 +16,7 @@ from graphopt.passes.quantize.arithmetic import quantize
 from graphopt.passes.quantize.boundary import set_boundary
 from graphopt.passes.quantize.delegates import CLAMPS, Delegate
 from graphopt.passes.quantize.integers import IntegerEdits, requantize_clamps, with_ranges
+from graphopt.passes.quantize.kernels import PER_TENSOR
 from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.passes.quantize.plan import Plan, Supports, make_plan
 from graphopt.passes.quantize.ranges import Range, range_of
@@ -22,7 +24,13 @@ from graphopt.passes.quantize.recipe import Recipe
 from graphopt.passes.quantize.schemes import Scheme
 from graphopt.passes.quantize.statistics import TensorStatistics
 from graphopt.passes.quantize.storage import StorageEdits
-from graphopt.passes.quantize.trained import Trained, fold_trained_weights, merge_requantizations, take_trained_ranges
+from graphopt.passes.quantize.trained import (
+    Trained,
+    fold_trained_weights,
+    merge_requantizations,
+    take_trained_ranges,
+    trained_magnitudes,
+)
 from graphopt.passes.quantize.weights import Rounding, WeightQuantizer
 from graphopt.passes.removal import remove_dead
 
@@ -63,6 +71,8 @@ def quantize_model(
     plan = make_plan(model, recipe, supports, delegate) if plan is None else plan
     if statistics is None and not trained and any(item.activation for item in plan.decisions.values()):
         raise UsageError("the recipe quantizes activations ahead of time: calibrate first, or give data")
+    if trained:
+        magnitudes = {**_trained_limits(plan), **(magnitudes or {})}
     ranges = _Ranges(plan, statistics, trained)
     tensors: dict[Any, Tensor] = {}
     lost: dict[Node, str] = {}
@@ -99,6 +109,19 @@ def _trained(model: Model, recipe: Recipe) -> Trained:
         fold_trained_weights(graph)
         if recipe.needs_statistics:
             found.update(take_trained_ranges(graph))
+    return found
+
+
+def _trained_limits(plan: Plan) -> dict[Node, np.ndarray[Any, Any]]:
+    """For constants that the plan makes integers: the limits that keep the steps of training."""
+    found: dict[Node, np.ndarray[Any, Any]] = {}
+    for node, decision in plan.decisions.items():
+        for index, spec in decision.weights.items():
+            value = node.input(index)
+            array = known_array(value)
+            if array is not None and array.size and not spec.block_size and not spec.clip:
+                axis = None if spec.axis == PER_TENSOR else spec.axis
+                found[value.node] = trained_magnitudes(array, axis, spec.scheme.highest)
     return found
 
 

@@ -14,6 +14,8 @@ from graphopt.passes.quantize.parameters import Array
 from graphopt.passes.quantize.ranges import Range
 
 FAKE_QUANT = "tfl.FAKE_QUANT"
+LOOKED_AT = 64  # elements of a channel that are looked at first
+OFF = 1e-3  # of a step
 Trained = dict[Value, Range]
 
 
@@ -57,6 +59,34 @@ def fold_trained_weights(graph: Graph) -> None:
         )  # fmt: skip
         node.output.replace_all_uses_with(made.output)
         graph.remove(node)
+
+
+def trained_magnitudes(weights: Array, axis: int | None, most: int) -> Array:
+    """Limits of weights, per channel of `axis`, such that the integers of symmetric scales are the steps of training.
+
+    Weights that training made multiples of a step stay what they are; the largest need not be `most` steps. Elsewhere
+    the limit is the largest magnitude.
+    """
+    rows = weights.reshape(1, -1) if axis is None else np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    rows = np.abs(rows.astype(np.float64))
+    largest = rows.max(axis=1, initial=0.0)
+    found, pending = largest.copy(), np.flatnonzero(largest)
+    few = rows[:, :: max(1, rows.shape[1] // LOOKED_AT)]
+    for steps in range(1, most + 1):
+        hopeful = pending[_fits(few, largest, pending, steps)]
+        fitting = hopeful[_fits(rows, largest, hopeful, steps)]
+        found[fitting] = largest[fitting] * (most / steps)
+        pending = pending[~np.isin(pending, fitting)]
+        if not pending.size:
+            break
+    return found
+
+
+def _fits(rows: Array, largest: Array, chosen: Array, steps: int) -> Array:
+    """Whether rows are multiples of a step that their largest element is `steps` of."""
+    codes = rows[chosen] * (steps / largest[chosen, None])
+    off: Array = np.abs(codes - np.rint(codes)).max(axis=1, initial=0.0) < OFF
+    return off
 
 
 def merge_requantizations(graph: Graph) -> None:
