@@ -28,6 +28,7 @@ FAMILIES = (
     "diagonals",
     "filling",
     "blocks",
+    "computed_blocks",
     "images",
     "crops",
     "random",

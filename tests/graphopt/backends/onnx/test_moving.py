@@ -117,5 +117,15 @@ def test_blocks_of_space(lowers: Any, block: int, pad: int) -> None:
     lowers(body, inputs=f"%x: float32[2, {size}, 3]")
 
 
+@pytest.mark.parametrize("shape", ["?, ?, 3", "?, ?, 2, 3"])
+def test_blocks_of_what_is_not_known(lowers: Any, shape: str) -> None:
+    body = vector("k", [3]) + "%s = tf.SpaceToBatchND(%x, %k, %p)\n%r = tf.Relu(%s)\n"
+    dims = [
+        int(dim) if dim.isdecimal() else number for dim, number in zip(shape.split(", "), (2, 4, 0, 0), strict=False)
+    ]
+    feeds = {"p": np.array([[1, 1]], np.int32), "x": np.random.default_rng(0).normal(size=dims).astype(np.float32)}
+    lowers(body + "%y = tf.BatchToSpaceND(%r, %k, %p)", inputs=f"%x: float32[{shape}], %p: int32[1, 2]", feeds=feeds)
+
+
 def test_the_permutation_must_be_known(refuses: Any) -> None:
     refuses("%y = tf.Transpose(%x, %p)", "computed at run time", "%x: float32[2, 3], %p: int32[2]")
