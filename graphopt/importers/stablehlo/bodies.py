@@ -12,6 +12,7 @@ from graphopt.importers.stablehlo.attributes import dtype_of
 from graphopt.importers.stablehlo.building import Builder
 from graphopt.importers.stablehlo.operand import Operand
 from graphopt.importers.stablehlo.scope import Captures, Scope
+from graphopt.ir.dimensions import Dim
 from graphopt.ir.infer_nodes import NONSENSE
 from graphopt.ir.known import CONSTANT
 from graphopt.ir.model import Function
@@ -47,19 +48,33 @@ def monoid(region: Any) -> str:
 def tried(op: Operation, region: Any, samples: Sequence[Array]) -> list[Array]:
     """What a function of scalars returns for samples, one array of them for each argument."""
     (block,) = list(region.blocks)
+    scope, known = scratch(op.scope, list(block.arguments), samples, ())
+    operands = [scope.find(argument) for argument in block.arguments]
+    results = op.translator.block(block, operands, scope)
+    return [np.broadcast_to(array, samples[0].shape) for array in evaluated(scope, results, known)]
+
+
+def scratch(
+    outside: Scope, values: Sequence[Any], samples: Sequence[Array], dims: Sequence[Dim]
+) -> tuple[Scope, dict[Value, Array]]:
+    """A scope to translate operations in that are then evaluated, and what `values`, of shape `dims`, are in it."""
     build = Builder(Function("body"))
-    scope = Scope(build, op.scope, Captures(), len(samples))
-    operands, known = [], dict[Value, Array]()
-    for place, (argument, array) in enumerate(zip(block.arguments, samples, strict=True)):
-        dtype = dtype_of(argument.type)
+    scope = Scope(build, outside, Captures(), len(samples))
+    known = dict[Value, Array]()
+    for place, (value, array) in enumerate(zip(values, samples, strict=True)):
+        dtype = dtype_of(value.type)
         node = build.graph.create_node(
-            "tf.Placeholder", attrs={"dtype": dtype, "shape": Shape(())}, name=f"x{place}",
-            types=(TensorType(dtype, Shape(())),),
+            "tf.Placeholder", attrs={"dtype": dtype, "shape": Shape(dims)}, name=f"x{place}",
+            types=(TensorType(dtype, Shape(dims)),),
         )  # fmt: skip
         known[node.output] = array.astype(dtype.numpy)
-        operands.append(Operand(node.output, ()))
-    results = op.translator.block(block, operands, scope)
-    for node in build.graph:
+        scope.values[value] = Operand(node.output, dims)
+    return scope, known
+
+
+def evaluated(scope: Scope, results: Sequence[Operand], known: dict[Value, Array]) -> list[Array]:
+    """What `results` are where values are `known`. Refuses where something cannot be evaluated."""
+    for node in scope.build.graph:
         if node.op == CONSTANT:
             known[node.output] = node.attrs["value"].numpy()
         elif node.output not in known:
@@ -71,7 +86,7 @@ def tried(op: Operation, region: Any, samples: Sequence[Array]) -> list[Array]:
     found = [known.get(result.value) for result in results]
     if any(array is None for array in found):
         raise CannotLowerError("its function returns what is computed outside of it")
-    return [np.broadcast_to(array, samples[0].shape) for array in found if array is not None]
+    return [array for array in found if array is not None]
 
 
 def _evaluated(operator: Any, node: Any, inputs: Sequence[Array | None]) -> Array:

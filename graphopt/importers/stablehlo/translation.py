@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from graphopt.backends.legalization import CannotLowerError
 from graphopt.importers.stablehlo.attributes import dims_of, dtype_of, location_name, plain_name
 from graphopt.importers.stablehlo.building import Builder
+from graphopt.importers.stablehlo.expansions import Expansion, find_expansion
 from graphopt.importers.stablehlo.operand import Operand
 from graphopt.importers.stablehlo.operation import Operation
 from graphopt.importers.stablehlo.scope import Scope
@@ -70,42 +72,66 @@ class Translator:
             raise MalformedError(f"{len(operands)} arguments for {len(arguments)} parameters", source=self.source)
         for argument, operand in zip(arguments, operands, strict=True):
             scope.values[argument] = _refined(operand, argument.type)
-        for item in block.operations:
-            operation = item.operation
+        operations = [item.operation for item in block.operations]
+        place = 0
+        while place < len(operations):
+            operation = operations[place]
             if operation.name in RETURNS:
                 return [scope.find(value) for value in operation.operands]
-            self._count += 1
-            if self._count > OPERATION_LIMIT:
-                raise ResourceError(f"it has more than {OPERATION_LIMIT} operations, calls inlined", source=self.source)
-            self._translate(operation, scope)
+            expansion = find_expansion(operations, place, scope, self)
+            if expansion is not None:
+                self._contract(expansion, scope)
+                place += len(expansion.operations)
+                continue
+            self.translate(operation, scope)
+            place += 1
         raise CannotLowerError("a block does not return")
 
-    def _translate(self, operation: Any, scope: Scope) -> None:
-        build, outer = scope.build, (scope.build.name, scope.build.origins)
+    def _contract(self, expansion: Expansion, scope: Scope) -> None:
+        """One operator for all that a function was written out as."""
+        last = expansion.operations[-1]
+        with self._named(last, scope):
+            (made,) = self.apply(f"chlo.{expansion.name}", last, {}, [scope.find(expansion.input)], scope)
+            scope.values[expansion.output] = _checked(made, expansion.output.type)
+            _take_name(scope.build, [made])
+
+    @contextmanager
+    def _named(self, operation: Any, scope: Scope) -> Iterator[None]:
+        """Nodes made meanwhile are called as the operation is, and come from it."""
+        build = scope.build
+        outer, created = (build.name, build.origins), build.created
         location = location_name(operation.location)
         name = plain_name(location)
         if name:
             build.name, build.origins = name, (location,)
         elif operation.name == "stablehlo.constant":
             build.name, build.origins = "", ()
-        created, build.created = build.created, []
+        build.created = []
+        yield
+        (build.name, build.origins), build.created = outer, created
+
+    def translate(self, operation: Any, scope: Scope) -> None:
+        """Put what an operation yields into the scope. Raises `ImportRefusal` naming it where it has no form."""
+        self._count += 1
+        if self._count > OPERATION_LIMIT:
+            raise ResourceError(f"it has more than {OPERATION_LIMIT} operations, calls inlined", source=self.source)
         try:
-            operands = [scope.find(value) for value in operation.operands]
-            made = self.apply(operation.name, operation, operation.attributes, operands, scope)
-            results = list(operation.results)
-            if len(made) != len(results):
-                raise CannotLowerError(f"it has {len(results)} results where {len(made)} were made")
-            for result, operand in zip(results, made, strict=True):
-                scope.values[result] = _checked(operand, result.type)
+            with self._named(operation, scope):
+                operands = [scope.find(value) for value in operation.operands]
+                made = self.apply(operation.name, operation, operation.attributes, operands, scope)
+                results = list(operation.results)
+                if len(made) != len(results):
+                    raise CannotLowerError(f"it has {len(results)} results where {len(made)} were made")
+                for result, operand in zip(results, made, strict=True):
+                    scope.values[result] = _checked(operand, result.type)
+                _take_name(scope.build, made)
         except CannotLowerError as refusal:
+            location = location_name(operation.location)
             where = f" at '{printable(location)}'" if location else ""
             remedy = f"; {refusal.remedy}" if refusal.remedy else ""
             raise ImportRefusal(
                 f"{printable(self.source)}: {printable(_shown(operation))}{where}: {refusal.reason}{remedy}"
             ) from refusal
-        _take_name(build, made)
-        build.created = created
-        build.name, build.origins = outer
 
     def apply(self, name: str, mlir: Any, given: Any, operands: Sequence[Operand], scope: Scope) -> list[Operand]:
         """The results of an operation by the rule of its name."""

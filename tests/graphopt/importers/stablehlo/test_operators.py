@@ -108,7 +108,7 @@ def element_by_element(a: dict[str, Any]) -> dict[str, Case]:
         "activations": (lambda x: (jax.nn.silu(x), jax.nn.relu(x), jax.nn.relu6(x * 5), jax.nn.softplus(x),
                                    jax.nn.leaky_relu(x), jax.nn.elu(x), jax.nn.gelu(x, approximate=False),
                                    jax.nn.hard_swish(x), jax.nn.log_softmax(x), jax.nn.selu(x), jax.nn.glu(x)),
-                        [a["x"]], ("Sigmoid", "Relu", "Relu6")),
+                        [a["x"]], ("Sigmoid", "Relu", "Relu6", "Erfc")),
         "barrier": (lambda x: lax.optimization_barrier((x, x + 1)), [a["x"]], ()),
         "ends": (lambda x, y: (x, x, jnp.float32(3), jnp.zeros((200, 30))), [a["x"], a["y"]], ("Fill",)),
         "random": (lambda k: (jax.random.uniform(jax.random.wrap_key_data(k), (3,)),
@@ -317,3 +317,19 @@ def test_convolutions_transposed_as_jax_pads_them(arrays: dict[str, Any], agrees
             lambda x, padding=padding: lax.conv_transpose(x, kernel, (2, 3), padding), arrays["image"],
             expected="Conv2DBackpropInput", rtol=1e-4, atol=1e-4,
         )  # fmt: skip
+
+
+@cases("erfc", "erf_inv", "lgamma", "digamma", "asinh", "acosh", "atanh", "sinh", "cosh")
+def test_what_jax_writes_out_is_one_operator(name: str, imported: Callable[..., Any]) -> None:
+    import jax
+    from jax import lax
+
+    model = imported(getattr(lax, name), jax.ShapeDtypeStruct((2, 3), np.float32))
+    operator = name.title().replace("_I", "i")
+    assert [node.op for node in model.graph if node.inputs] == [f"tf.{operator}", "tf.Identity"]
+
+
+def test_what_is_written_out_twice_is_not_taken_for_once(arrays: dict[str, Any], agrees: Callable[..., Any]) -> None:
+    from jax import lax
+
+    agrees(lambda x: lax.erfc(lax.erfc(x)), arrays["x"])
