@@ -24,6 +24,16 @@ def text_model(body: str, inputs: str = "%x: float32[2, 3]", outputs: str = "%y"
     return model
 
 
+def int_vector(name: str, *numbers: int) -> str:
+    """A line of text that declares a constant vector of int32."""
+    return f"%{name} = tf.Const() {{value = int32[{len(numbers)}] [{', '.join(map(str, numbers))}]}}\n"
+
+
+def int_scalar(name: str, number: int) -> str:
+    """A line of text that declares a constant scalar of int32."""
+    return f"%{name} = tf.Const() {{value = int32[] {number}}}\n"
+
+
 def operators(model: Model) -> dict[str, int]:
     """How often each operator occurs in all graphs of a lowered model, without its dialect; constants are left out."""
     counts = Counter(node.op for graph in model.graphs for node in graph if node.op not in SILENT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 
 import numpy as np
@@ -11,11 +10,6 @@ import pytest
 import graphopt
 from graphopt.ir.errors import MalformedError
 from graphopt.runtimes.base import get_runtime
-
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
-    pytest.mark.xdist_group("xla"),
-]
 
 
 def test_nested_arguments_and_symbolic_sizes(tmp_path: pathlib.Path) -> None:

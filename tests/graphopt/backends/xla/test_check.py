@@ -127,3 +127,21 @@ def test_on_the_command_line(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtu
     assert main(["check", str(path), "--target", "xla", "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)["findings"]
     assert set(found) == {"node", "operator", "origins", "reason", "remedy", "graph"}
+
+
+def test_what_stablehlo_does_not_accept_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that builds nonsense is named with its node, and nothing is written."""
+    from graphopt.backends.xla.emission import Emission
+    from graphopt.backends.xla.operand import Operand
+    from graphopt.backends.xla.table import RULES, all_rules
+
+    def nonsense(op: Emission) -> Operand:
+        x = op.input(0)
+        return op.build.made(op.build.hlo.concatenate([x.value, op.input(1).value], 1), x.dtype, x.dims)
+
+    all_rules()
+    monkeypatch.setitem(RULES.functions, "tf.AddV2", nonsense)
+    model = text_model("%y = tf.AddV2(%x, %z)", "%x: float32[2, 3], %z: float32[3, 3]", "%y")
+    (finding,) = XlaBackend().check(model)
+    assert finding.node == "y"
+    assert "StableHLO does not accept it" in finding.reason

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
-import pytest
 
 from graphopt.ir.infer import infer_model
 from graphopt.ir.model import Model
 from graphopt.ir.text import parse_model
 from graphopt.testing.lowering import assert_lowers
-
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
-    pytest.mark.xdist_group("xla"),
-]
 
 BRANCHES = """
 function @double(%a: float32[3]) -> (%b) {

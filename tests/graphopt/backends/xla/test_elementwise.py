@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphopt.testing.lowering import assert_lowers, text_model
-
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
-    pytest.mark.xdist_group("xla"),
-]
 
 FLOATS = (
     "Abs", "Acos", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Erfc", "Exp", "Expm1", "Floor",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -12,11 +10,6 @@ from graphopt.backends.xla.backend import XlaBackend
 from graphopt.backends.xla.table import RULES, all_rules
 from graphopt.runtimes.base import get_runtime
 from graphopt.testing.lowering import text_model
-
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
-    pytest.mark.xdist_group("xla"),
-]
 
 
 @pytest.fixture

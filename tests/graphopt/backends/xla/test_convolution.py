@@ -1,8 +1,6 @@
-"""Convolutions, pooling, normalisation, products."""
+"""Convolutions in all their forms."""
 
 from __future__ import annotations
-
-import importlib.util
 
 import numpy as np
 import pytest
@@ -17,11 +15,6 @@ from graphopt.ir.model import Model
 from graphopt.ir.tensors import tensor
 from graphopt.runtimes.base import get_runtime
 from graphopt.testing.lowering import assert_lowers, text_model
-
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
-    pytest.mark.xdist_group("xla"),
-]
 
 
 def check(model: Model, **options: object) -> None:
@@ -133,45 +126,6 @@ def test_transposed_convolutions(padding: str) -> None:
     check(model)
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_pooling(padding: str) -> None:
-    attributes = f'{{ksize = [1, 3, 2, 1], strides = [1, 2, 2, 1], padding = "{padding}"}}'
-    model = text_model(
-        f"%y = tf.MaxPool(%x) {attributes}\n%z = tf.AvgPool(%x) {attributes}", "%x: float32[2, 7, 6, 3]", "%y, %z"
-    )
-    check(model)
-
-
-def test_normalisations() -> None:
-    model = text_model(
-        "%n = tf.FusedBatchNormV3(%x, %s, %o, %a, %b) {is_training = false}\n"
-        "%y = tf.Softmax(%n)\n%z = tf.LogSoftmax(%n)\n%l = tf.L2Loss(%n)",
-        "%x: float32[2, 3, 3, 4], %s: float32[4], %o: float32[4], %a: float32[4], %b: float32[4]",
-        "%y, %z, %l",
-    )
-    data = {
-        "x": np.random.default_rng(0).normal(size=(1, 2, 3, 3, 4)).astype(np.float32),
-        **{name: np.linspace(0.5, 2, 4, dtype=np.float32)[None] for name in "soab"},
-    }
-    assert_lowers(model, target="xla", reference="reference", data=data, fallback=False)
-
-
-@pytest.mark.parametrize(
-    ("body", "inputs"),
-    [
-        ("%y = tf.MatMul(%x, %z) {transpose_a = true}", "%x: float32[3, 2], %z: float32[3, 4]"),
-        ("%y = tf.MatMul(%x, %z) {transpose_b = true}", "%x: float32[2, 3], %z: float32[4, 3]"),
-        ("%y = tf.BatchMatMulV2(%x, %z) {adj_x = true}", "%x: float32[2, 3, 2], %z: float32[3, 4]"),
-        ("%y = tf.BatchMatMulV2(%x, %z) {adj_y = true}", "%x: float32[2, 1, 2, 3], %z: float32[5, 4, 3]"),
-        ('%y = tf.Einsum(%x, %z) {equation = "...ij,...kj->...ik"}', "%x: float32[2, 3, 4], %z: float32[5, 4]"),
-        ('%y = tf.Einsum(%x, %z) {equation = "abc,cde->abde"}', "%x: float32[2, 3, 4], %z: float32[4, 2, 3]"),
-        ('%y = tf.Einsum(%x, %z) {equation = "bij,bjk->kbi"}', "%x: float32[2, 3, 4], %z: float32[2, 4, 5]"),
-    ],
-)
-def test_products(body: str, inputs: str) -> None:
-    check(text_model(body, inputs))
-
-
 def test_a_kernel_of_unknown_channels_is_refused() -> None:
     model = text_model('%y = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "SAME"}', "%x: float32[1, 8, 8, ?], %k: float32[3, 3, 2, 4]")  # fmt: skip  # noqa: E501
     with pytest.raises(UnloweredError, match="number of channels is not known"):
@@ -194,28 +148,3 @@ def test_padding_follows_from_sizes_that_are_unknown() -> None:
         }
         expected = get_runtime("reference").run(model, feeds)["y"]
         np.testing.assert_allclose(get_runtime("xla").run(lowered, feeds)["y"], expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(("precision", "rtol"), [("bfloat16", 2**-7), ("float16", 2**-10)])
-def test_products_in_another_precision(precision: str, rtol: float) -> None:
-    """Operands of products are narrow and so are their weights; sums and softmax stay float32. Within two roundings."""
-    rng = np.random.default_rng(0)
-    model = text_model(
-        "%k = tf.Const() {value = float32[3, 3, 8, 64] splat 0.1}\n"
-        "%w = tf.Const() {value = float32[64, 9] splat 0.3}\n"
-        "%s = tf.Const() {value = int32[2] [1, 64]}\n"
-        '%c = tf.Conv2D(%x, %k) {strides = [1, 1, 1, 1], padding = "VALID"}\n'
-        "%f = tf.Reshape(%c, %s)\n%m = tf.MatMul(%f, %w)\n%y = tf.Softmax(%m)",
-        "%x: float32[1, 3, 3, 8]",
-        "%c, %m, %y",
-    )
-    for name in ("k", "w"):
-        node = model.graph.node(name)
-        shape = node.attrs["value"].shape
-        node.attrs["value"] = tensor(rng.normal(size=shape).astype(np.float32))
-    lowered = assert_lowers(
-        model, target="xla", reference="reference", random=1, rtol=rtol, fallback=False, precision=precision
-    ).model
-    stored = {node.attrs["value"].dtype.name for node in lowered.graph if node.op == "xla.WEIGHT"}
-    assert stored == {precision}
-    assert [value.dtype.name for value in lowered.graph.outputs] == ["float32"] * 3
