@@ -85,6 +85,7 @@ class TFLiteConverter:
     notes: list[str]
     _read: Callable[[], Model]
     _signatures: tuple[str, ...]
+    _experimental_use_buffer_offset: bool
     _kind: str  # of the model, as conversion metadata call it
 
     exclude_conversion_metadata: bool
@@ -180,7 +181,8 @@ class TFLiteConverter:
         """
         from graphopt.ir.formats.tflite import tflite_bytes
 
-        return tflite_bytes(quantized(self.lowered(), self))
+        model = quantized(self.lowered(), self)
+        return tflite_bytes(model, apart=bool(self._experimental_use_buffer_offset) or None)
 
     def lowered(self) -> Model:
         """The model in TFLite's operators, before it is quantized. Raises what `convert` does."""

@@ -32,6 +32,9 @@ DEFAULTS: Mapping[str, Callable[[], Any]] = {
     "experimental_use_stablehlo_quantizer": _always(False),
     "serialize_debug_metadata": _always(False),
     "_experimental_calibrate_only": _always(False),
+    "_experimental_disable_per_channel": _always(False),
+    "_experimental_disable_per_channel_quantization_for_dense_layers": _always(False),
+    "_experimental_use_buffer_offset": _always(False),
     "_experimental_sparsify_model": _always(False),
     "_experimental_low_bit_qat": _always(False),
     "_experimental_variable_quantization": _always(False),
@@ -47,7 +50,8 @@ DEFAULTS: Mapping[str, Callable[[], Any]] = {
 ACTED_UPON = frozenset(
     {
         "allow_custom_ops", "exclude_conversion_metadata", "optimizations", "representative_dataset",
-        "quantize_to_float16", "post_training_quantize",
+        "quantize_to_float16", "post_training_quantize", "_experimental_disable_per_channel",
+        "_experimental_disable_per_channel_quantization_for_dense_layers", "_experimental_use_buffer_offset",
     }
 )  # fmt: skip
 
@@ -67,10 +71,8 @@ IMMATERIAL: Mapping[str, Any] = {
             "change_concat_input_ranges", "dump_graphviz_video", "legalize_custom_tensor_list_ops",
             "reorder_across_fake_quant", "unfold_batchmatmul",
             "_experimental_default_to_single_batch_in_tensor_list_ops", "_experimental_disable_fuse_mul_and_fc",
-            "_experimental_disable_per_channel", "_experimental_disable_per_channel_quantization_for_dense_layers",
             "_experimental_enable_dynamic_update_slice", "_experimental_guarantee_all_funcs_one_use",
             "_experimental_unfold_large_splat_constant", "_experimental_unsafe_fuse_dynamic_shaped_broadcast",
-            "_experimental_use_buffer_offset",
         ),
         False,
     ),

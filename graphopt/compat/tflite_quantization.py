@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from graphopt.compat.tflite_attributes import type_name
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.model import Model
-from graphopt.passes.quantize.recipe import Mode, Recipe, preset
+from graphopt.passes.quantize.recipe import Mode, Recipe, Rule, preset
 from graphopt.passes.quantize.trained import has_trained_ranges
 
 WIDE = "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8"
@@ -57,7 +59,7 @@ def quantized(model: Model, converter: Any) -> Model:
     from graphopt.quantization import quantize, refuse_floats, with_types
 
     is_strict = is_static and operators_of(converter) <= INTEGERS
-    recipe = Recipe(preset(mode).rules, islands=not is_strict)
+    recipe = Recipe(_rules(converter, mode), islands=not is_strict)
     recipe = with_types(recipe, type_name(converter.inference_input_type), type_name(converter.inference_output_type))
     given = converter.representative_dataset if recipe.needs_statistics else None
     data = None if given is None else samples_of(given, model)
@@ -66,6 +68,15 @@ def quantized(model: Model, converter: Any) -> Model:
         refuse_floats(made.plan, "builtin operators of integers alone")
     converter.notes = [*converter.notes, *made.notes]
     return made.model
+
+
+def _rules(converter: Any, mode: Mode) -> tuple[Rule, ...]:
+    (rule,) = preset(mode).rules
+    if converter._experimental_disable_per_channel:
+        return (msgspec.structs.replace(rule, granularity="tensor"),)
+    if converter._experimental_disable_per_channel_quantization_for_dense_layers:
+        return rule, msgspec.structs.replace(rule, operators=("FULLY_CONNECTED",), granularity="tensor")
+    return (rule,)
 
 
 def samples_of(given: Any, model: Model) -> Any:

@@ -137,6 +137,27 @@ class TestConverter:
         with pytest.raises(graphopt.UsageError, match="there is no effort 'none'"):
             converter.convert()
 
+    @pytest.mark.parametrize(
+        ("name", "scales"),
+        [("optimizations", 48), ("_experimental_disable_per_channel", 1),
+         ("_experimental_disable_per_channel_quantization_for_dense_layers", 1)],
+    )  # fmt: skip
+    def test_scales_for_each_channel_or_none(self, converter: TFLiteConverter, name: str, scales: int) -> None:
+        setattr(converter, name, True)
+        converter.optimizations, converter.representative_dataset = [Optimize.DEFAULT], listed
+        model = read_tflite(converter.convert())
+        layer = next(node for node in model.graph if node.op_type == "FULLY_CONNECTED")
+        kind = layer.input(1).type.quantization
+        assert kind is not None
+        assert len(kind.scale) == scales
+
+    def test_buffers_behind_the_model(self, converter: TFLiteConverter) -> None:
+        plain = converter.convert()
+        converter._experimental_use_buffer_offset = True
+        apart = converter.convert()
+        assert apart != plain
+        assert decibels(read_tflite(apart)) > 100
+
     def test_samples_that_cannot_be_right_are_noted(self, converter: TFLiteConverter) -> None:
         converter.optimizations = [Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([SAMPLES[0]] for _ in range(12))
