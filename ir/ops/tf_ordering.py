@@ -53,19 +53,65 @@ def _largest(array: Array, k: int, index_type: Any) -> list[Array]:
     return [np.take_along_axis(array, places, -1), places.astype(index_type)]
 
 
-def _check_sorted(attrs: Any) -> None:
-    if not attrs.get("sorted", True):
-        raise ValueError("the order of unsorted results is not defined")
+def _unsorted(array: Array, k: int, index_type: Any) -> list[Array]:
+    """The same in the order in which TensorFlow's heap holds them, where it sorts less than the whole row."""
+    values, places = _largest(array, k, index_type)
+    if k < 2 or k == array.shape[-1] or not places.size:
+        return [values, places]
+    rows, flat = array.reshape(-1, array.shape[-1]), places.reshape(-1, k)
+    for row, kept in zip(rows, flat, strict=True):
+        kept[:] = _heap_of_largest(row.tolist(), k)
+    return [np.take_along_axis(array, places.astype(np.int64), -1), places]
+
+
+def _heap_of_largest(row: list[float], k: int) -> list[int]:
+    """Places of the `k` largest, the least of them first: the first `k + 1` make a heap, whose least is dropped; then
+    the least makes room for each that is larger."""
+
+    def is_before(one: int, other: int) -> bool:
+        return row[one] > row[other] or (row[one] == row[other] and one < other)
+
+    def sink(heap: list[int], place: int) -> None:
+        while (child := 2 * place + 1) < len(heap):
+            if child + 1 < len(heap) and is_before(heap[child], heap[child + 1]):
+                child += 1
+            if not is_before(heap[place], heap[child]):
+                return
+            heap[place], heap[child] = heap[child], heap[place]
+            place = child
+
+    def drop(heap: list[int]) -> None:
+        heap[0], heap[-1] = heap[-1], heap[0]
+        heap.pop()
+        sink(heap, 0)
+
+    heap = list(range(k + 1))
+    for place in reversed(range(len(heap) // 2)):
+        sink(heap, place)
+    drop(heap)
+    for other in range(k + 1, len(row)):
+        if not is_before(other, heap[0]):
+            continue
+        drop(heap)
+        heap.append(other)
+        place = k - 1
+        while place and is_before(heap[(place - 1) // 2], heap[place]):
+            above = (place - 1) // 2
+            heap[place], heap[above] = heap[above], heap[place]
+            place = above
+    return heap
+
+
+def _top(attrs: Any, array: Array, k: int, index_type: Any) -> list[Array]:
+    return (_largest if attrs.get("sorted", True) else _unsorted)(array, k, index_type)
 
 
 def _top_k(attrs: Any, array: Array) -> list[Array]:
-    _check_sorted(attrs)
-    return _largest(array, attrs["k"], np.int32)
+    return _top(attrs, array, attrs["k"], np.int32)
 
 
 def _top_k_given(attrs: Any, array: Array, k: Array) -> list[Array]:
-    _check_sorted(attrs)
-    return _largest(array, scalar_int(k, "k"), attrs["index_type"].numpy)
+    return _top(attrs, array, scalar_int(k, "k"), attrs["index_type"].numpy)
 
 
 @settled("k")

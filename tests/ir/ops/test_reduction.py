@@ -172,12 +172,12 @@ def test_top_k_among_ties() -> None:
     assert check_operator("TopKV2", [np.float32([1, 2]), np.int32([1])]) is None
 
 
-def test_order_of_unsorted_results_is_refused() -> None:
-    x = np.float32([1, 3, 3, 2])
-    check_operator("TopKV2", [x, np.int32(3)], {"sorted": False}, may_refuse=True)
-    evaluate = ops.find("tf.TopKV2").evaluate  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="unsorted"):
-        evaluate({"index_type": DTYPES["int32"], "sorted": False}, x, np.int32(3))  # type: ignore[misc]
+@settings(max_examples=20)
+@given(st.integers(2, 14), st.integers(1, 14), st.booleans(), st.integers(0, 999))
+def test_order_of_unsorted_results(width: int, k: int, equal: bool, seed: int) -> None:
+    random = np.random.RandomState(seed)
+    x = (random.randint(0, 5, (2, width)) if equal else random.rand(2, width)).astype(np.float32)
+    check_operator("TopKV2", [x, np.int32(min(k, width))], {"sorted": False}, exact=True)
 
 
 def test_nan_among_the_largest_is_refused() -> None:
