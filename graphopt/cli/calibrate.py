@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--states", metavar="I=O", type=_states, help="inputs fed with outputs of the sample before")
     parser.add_argument("--reset", action="store_true", help="let variables start anew with each sample")
     parser.add_argument("--shard", metavar="K/N", type=_shard, help="take the K-th of N parts of the samples")
-    parser.add_argument("--runtime", metavar="R", help="what runs the model: litert, tensorflow or reference")
+    parser.add_argument("--runtime", metavar="R", help="what runs it: litert, onnxruntime, tensorflow or reference")
     parser.add_argument("--no-check", action="store_true", help="note what is wrong with the samples, and go on")
     add_json(parser)
 

@@ -58,7 +58,10 @@ class OnnxRuntime:
     def run_all(self, model: Model, feeds: Mapping[str, Any], signature: str | None = None) -> dict[str, Array]:
         """Every tensor of the main graph, by tensor name; those of branches and loops are left out."""
         request = Request(model, feeds, None, signature)
-        values = [value for node in model.graph if node.op != INITIALIZER for value in node.outputs]
+        from graphopt.backends.tensorrt.element_types import note_types
+
+        note_types(model)
+        values = [value for node in model.graph if node.op != INITIALIZER for value in node.outputs if value.dtype.code]
         found = self._run(model, request, [value for value in values if not value.is_input])
         return {tensor_name(value): array for value, array in (found | request.feeds).items()}
 

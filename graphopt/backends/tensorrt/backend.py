@@ -9,6 +9,7 @@ from graphopt.backends.base import Finding, Lowered, UnloweredError, make_option
 from graphopt.backends.onnx.backend import OnnxBackend
 from graphopt.backends.onnx.options import OnnxOptions
 from graphopt.backends.tensorrt.choosing import choose_types
+from graphopt.backends.tensorrt.element_types import note_types
 from graphopt.backends.tensorrt.linter import findings_of
 from graphopt.backends.tensorrt.options import TensorRTOptions
 from graphopt.backends.tensorrt.outcome import Outcome
@@ -57,6 +58,7 @@ class TensorRTBackend:
     def _to_onnx(self, model: Model, options: TensorRTOptions) -> tuple[Lowered, list[Finding]]:
         if model.format == "onnx":
             lowered, findings = Lowered(model.clone(), _empty_report()), list[Finding]()
+            note_types(lowered.model)
         else:
             lowered, findings = OnnxBackend()._lower(
                 model, OnnxOptions(options.signatures, options.opset, widen=False, efficient_nms=options.efficient_nms)

@@ -7,7 +7,7 @@ from graphopt.ir.formats.onnx.elements import BY_NUMBER
 from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model
 from graphopt.ir.tensors import Tensor
-from graphopt.ir.types import BOOL, FLOAT32, INT64, UINT8, UNKNOWN_DTYPE, DType
+from graphopt.ir.types import BOOL, FLOAT32, INT64, UINT8, UNKNOWN_DTYPE, DType, TensorType
 from graphopt.ir.value import Node, Value
 
 Types = dict[Value, DType]
@@ -24,6 +24,14 @@ def element_types(model: Model) -> Types:
     for graph in model.graphs:
         _of_graph(model, graph, types)
     return types
+
+
+def note_types(model: Model) -> None:
+    """Give values of a file, which says no types of what is computed, those that follow from its operators."""
+    if any(value.dtype is UNKNOWN_DTYPE for graph in model.graphs for node in graph for value in node.outputs):
+        for value, dtype in element_types(model).items():
+            if value.dtype is UNKNOWN_DTYPE:
+                value.type = TensorType(dtype, value.shape)
 
 
 def _of_graph(model: Model, graph: Graph, types: Types) -> None:

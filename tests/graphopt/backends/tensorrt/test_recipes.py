@@ -141,6 +141,20 @@ def test_statistics_of_a_file(
     assert np.allclose(*scales, rtol=1e-5)
 
 
+def test_onnx_files_are_calibrated_and_quantized(
+    network: Model, samples: Any, tmp_path: pathlib.Path, onnxruntime: Any
+) -> None:
+    """A file says no types of what is computed: they follow from its operators."""
+    path = tmp_path / "model.onnx"
+    graphopt.save(graphopt.lower(network, "onnx").model, path)
+    statistics = graphopt.calibrate(path, samples)
+    lowered = graphopt.lower(path, "tensorrt", precision="int8", statistics=statistics)
+    assert layers(lowered.model) == {"Conv": "int8", "MatMul": "int8"}
+    wanted = get_runtime("reference").run(network, samples[0])["y"]
+    got = get_runtime("onnxruntime").run(lowered.model, samples[0])["y"]
+    assert np.abs(got - wanted).max() <= 0.1 * np.abs(wanted).max()
+
+
 def test_statistics_of_another_model_are_refused(network: Model, wide: Model) -> None:
     statistics = graphopt.calibrate(
         text_model("%other = tf.Relu(%fed)", "%fed: float32[3]", "%other"),
