@@ -83,24 +83,29 @@ class Chooser:
 
     def choose(self, effort: str, progress: Report | None = None) -> Chosen:
         """The best of the ways that go with `effort`; never worse than the plain way on the samples measured."""
-        few = self.bench
-        if effort != "high":
-            few = few.part(affordable(self._models[0.0, False, False][0]))
-        tried = self._try(effort, few, progress)
-        plain = measured = few.measure(self.quantized(PLAIN, self.ranged(PLAIN))[0])
+        first, final = self._benches(effort)
+        tried = self._try(effort, first, progress)
+        plain = measured = final.measure(self.quantized(PLAIN, self.ranged(PLAIN))[0])
         way, least = PLAIN, math.inf
         for finalist in sorted(tried, key=tried.__getitem__)[:FINALISTS]:
-            found = few.measure(self.quantized(finalist, self.ranged(finalist))[0])
+            found = final.measure(self.quantized(finalist, self.ranged(finalist))[0])
             noise = tried[finalist] * found.noise
             if found.noise <= plain.noise and noise < least:
                 way, measured, least = finalist, found, noise
         statistics = self.ranged(way)
         if effort == "high":
-            statistics, measured = self._refine(way, few, measured, progress)
-        model, measured = self._centred(way, statistics, few, measured)
+            statistics, measured = self._refine(way, final, measured, progress)
+        model, measured = self._centred(way, statistics, final, measured)
         return Chosen(
-            model, statistics, self._model(way)[1], way, measured, plain, len(few.samples), list(tried.items())
+            model, statistics, self._model(way)[1], way, measured, plain, len(final.samples), list(tried.items())
         )
+
+    def _benches(self, effort: str) -> tuple[Bench, Bench]:
+        """To try ways on, and to measure the best of them on: few samples where a model computes much."""
+        if effort == "high":
+            return self.bench, self.bench
+        count = affordable(self._models[0.0, False, False][0])
+        return self.bench.part(count), self.bench.part(LONGER * count)
 
     def _try(self, effort: str, few: Bench, progress: Report | None) -> dict[Way, float]:
         """What ways count by: their noise on all samples, with ranges from every other one."""
@@ -306,6 +311,7 @@ def affordable(model: Model) -> int:
     return max(LEAST, int(PRODUCTS / products))
 
 
+LONGER = 2  # times as many samples for the best
 FINALISTS = 2  # of which what all samples say counts as much as what half of them say
 PARTS = 12  # that a model is divided into for refining
 
