@@ -9,7 +9,7 @@ import numpy as np
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.kernels import scalar, step
 from graphopt.backends.tflite.table import RULES
-from graphopt.ir.types import BFLOAT16, BOOL, FLOAT16, FLOAT32
+from graphopt.ir.types import BFLOAT16, BOOL, COMPLEX64, COMPLEX128, FLOAT16, FLOAT32, FLOAT64
 from graphopt.ir.value import Value
 
 # Selu's constants, from "Self-Normalizing Neural Networks" (Klambauer et al., 2017).
@@ -25,6 +25,10 @@ LANCZOS = (
 )  # fmt: skip
 HALF_LOG_OF_TWO_PI = 0.9189385332046727
 SOFTPLUS_LIMIT = 80.0  # whose exponential float32 holds
+
+
+# What models are built in instead.
+FLOATS = {FLOAT64: FLOAT32, COMPLEX128: COMPLEX64}
 
 
 class Terms:
@@ -140,8 +144,11 @@ def formula_of_two(op: Lowering) -> Value:
 
 
 def _in_float32(op: Lowering) -> Value | None:
-    """The whole of it in float32, where a formula of 16-bit floats would be rounded step by step."""
+    """The whole of it in float32, where a formula of 16-bit floats would be rounded step by step. Refuses floats of
+    which LiteRT has no kernels for the steps."""
     narrow = op.type.dtype
+    if op.dialect == "tfl" and narrow in FLOATS:  # rules of other targets share this
+        op.refuse(f"LiteRT has no kernels for {narrow.name}", f"build it in {FLOATS[narrow].name}")
     if narrow not in (FLOAT16, BFLOAT16):
         return None
     operands = [step(op, "Cast", value, SrcT=narrow, DstT=FLOAT32) for value in op.inputs]
@@ -190,6 +197,8 @@ def integer_sign(op: Lowering) -> Value:
 @RULES.legalize("tf.DivNoNan", "tf.MulNoNan")
 def zero_for_zero(op: Lowering) -> Value:
     """A quotient or product that is zero wherever the second operand is."""
+    if (made := _in_float32(op)) is not None:
+        return made
     f, (x, y) = Terms(op), op.inputs
     made = f("RealDiv" if op.node.op == "tf.DivNoNan" else "Mul", x, y)
     return f("SelectV2", f("Equal", y, 0), scalar(op, 0, y), made)
@@ -198,6 +207,8 @@ def zero_for_zero(op: Lowering) -> Value:
 @RULES.legalize(*SHIELDED)
 def shielded(op: Lowering) -> Value:
     """A product or quotient that is zero wherever the first operand is."""
+    if (made := _in_float32(op)) is not None:
+        return made
     f, (x, y) = Terms(op), op.inputs
     kind, function = SHIELDED[op.node.op]
     made = f(kind, x, f(function, y) if function else y)

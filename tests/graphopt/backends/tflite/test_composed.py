@@ -84,8 +84,12 @@ def test_equality_within_a_tolerance() -> None:
 
 
 def test_what_could_only_be_computed_with_less_precision_is_refused() -> None:
-    with pytest.raises(UnloweredError, match="float64"):
-        assert_lowers(text_model("%y = tf.Softplus(%x)", "%x: float64[2]"))
+    """As the operator that it is, so that it can be a Flex operator whole."""
+    for op in ("Softplus(%x)", "Xlogy(%x, %x)", "DivNoNan(%x, %x)", "SigmoidGrad(%x, %x)"):
+        model = text_model(f"%y = tf.{op}", "%x: float64[2]")
+        with pytest.raises(UnloweredError, match=rf"tf\.{op.partition('(')[0]}\): .*float64; build it in float32"):
+            assert_lowers(model)
+        assert list(operators(assert_lowers(model, reference=None, allow_flex=True).model)) == ["CUSTOM"]
 
 
 @pytest.mark.tensorflow
