@@ -39,7 +39,8 @@ class TensorRTBackend:
         nothing is changed."""
         chosen = make_options(TensorRTOptions, self.name, options)
         lowered, findings = self._to_onnx(model, chosen)
-        return Found(findings, partition_of(lowered.model, findings))
+        refused = {item.node: item for item in (*findings_of(lowered.model, make_profiles(chosen.profiles)), *findings)}
+        return Found(findings, partition_of(lowered.model, refused.values()))
 
     def lower(self, model: Model, **options: Any) -> Lowered:
         """A model of ONNX's dialect, with the options under `tensorrt` in its metadata.

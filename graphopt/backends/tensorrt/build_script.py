@@ -122,9 +122,11 @@ def milliseconds(trt, logger, data, profiles, driver):
         if name in profiles:
             context.set_input_shape(name, tuple(profiles[name][1]))
     for name in names:
-        size = BYTES.get(engine.get_tensor_dtype(name).name, 8)
-        for dim in context.get_tensor_shape(name):
-            size *= max(dim, 1)
+        size, shape = BYTES.get(engine.get_tensor_dtype(name).name, 8), tuple(context.get_tensor_shape(name))
+        for dim in shape:
+            size *= dim
+        if any(dim < 0 for dim in shape):  # follows from data
+            size = context.get_max_output_size(name)
         context.set_tensor_address(name, driver.zeros(size))
     taken = []
     for _ in range(WARM_UP + ROUNDS):

@@ -75,11 +75,14 @@ class _Quantizing:
             if is_pool(node):
                 self._pool(node)
         self._join()
-        done = len(self.layers)
-        kinds = [self.stored.name] if any(n not in self.blocks for n in self.layers) else []
-        kinds += ["int4 weights"] if INT4 in {self._weight_type(r) for _, r in self.layers.values()} else []
-        what = " and ".join(kinds) or self.stored.name
-        self.outcome.notes.append(f"{done} of {len(candidates)} layers compute with {what}; the rest is float32")
+        self.outcome.notes.append(self._summary(len(candidates)))
+
+    def _summary(self, count: int) -> str:
+        integers = sum(recipe.mode == "int8" for _, recipe in self.layers.values())
+        stored = len(self.layers) - integers
+        parts = [f"{integers} of {count} layers compute with {self.stored.name}"] if integers or not stored else []
+        parts += [f"{stored} of {count} have weights of fewer bits"] if stored else []
+        return f"{', '.join(parts)}; the rest is {'float32' if self.options.body == 'fp32' else self.options.body}"
 
     def _recipe(self, node: Node) -> OperatorRecipe | None:
         """How the node is quantized; None where it stays float."""
