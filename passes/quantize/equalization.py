@@ -21,7 +21,7 @@ from graphopt.passes.quantize.statistics import Statistics
 
 Array = np.ndarray[Any, Any]
 LIMIT = 64.0  # by which a channel is scaled at most
-SHARE = 0.6  # of a tensor's range that a channel is made to fill at most: others than the samples may go further
+SHARE = 0.8  # of a tensor's range that a channel is made to fill at most: others than the samples may go further
 _STEPS = 8  # of factors, to an octave
 
 

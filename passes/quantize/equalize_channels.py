@@ -17,23 +17,23 @@ from graphopt.passes.quantize.statistics import Statistics
 class EqualizeChannels(ByStatistics):
     """Make channels larger where they are computed and smaller where they are read, so that one scale serves them all.
 
-    *Given* `equalize-channels{statistics="seen.json",strength=1.0}`, where the channels of %h reach up to 20 and 3
+    *Given* `equalize-channels{statistics="seen.json",strength=1.0}`, where the channels of %h reach up to 20 and 4
 
-        %w = tfl.CONSTANT() {value = float32[2, 1] [[20.0], [3.0]]} : float32[2, 1]
+        %w = tfl.CONSTANT() {value = float32[2, 1] [[20.0], [4.0]]} : float32[2, 1]
         %v = tfl.CONSTANT() {value = float32[1, 2] [[1.0, 1.0]]} : float32[1, 2]
         %h = tfl.FULLY_CONNECTED(%x, %w, none) : float32[1, 2]
         %y = tfl.FULLY_CONNECTED(%h, %v, none) : float32[1, 1]
 
     *Result*
 
-        %w = tfl.CONSTANT() {value = float32[2, 1] [[20.0], [12.0]]} : float32[2, 1]
+        %w = tfl.CONSTANT() {value = float32[2, 1] [[20.0], [16.0]]} : float32[2, 1]
         %v = tfl.CONSTANT() {value = float32[1, 2] [[1.0, 0.25]]} : float32[1, 2]
         %h = tfl.FULLY_CONNECTED(%x, %w, none) : float32[1, 2]
         %y = tfl.FULLY_CONNECTED(%h, %v, none) : float32[1, 1]
 
     Layers on TFLite's operators, what is homogeneous in each channel between them, and the scale and offset of layer
     normalizations, as SmoothQuant has it, take factors. `statistics` is the file that `graphopt calibrate --channels`
-    writes for this very model. A channel is made to fill 0.6 of its tensor's range at most, since others than the
+    writes for this very model. A channel is made to fill 0.8 of its tensor's range at most, since others than the
     samples may go further; `strength` is the exponent of what it lacks: 1 is all of it. Statistics from before do not
     describe the result: calibrate it anew.
 

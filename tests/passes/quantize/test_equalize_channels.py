@@ -31,23 +31,23 @@ def chain(produced: float, read: float, activation: str) -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    return channels_of(tmp_path, {"h:0": [20.0, 3.0]})
+    return channels_of(tmp_path, {"h:0": [20.0, 4.0]})
 
 
 def test_the_smaller_channel_fills_its_share(path: str) -> None:
-    before, after = chain(3.0, 1.0, "RELU"), chain(12.0, 0.25, "RELU")
+    before, after = chain(4.0, 1.0, "RELU"), chain(16.0, 0.25, "RELU")
     _, report = check_pass(EqualizeChannels(path, 1.0), before, after, runtime="litert")
     assert report.rules == {"equalize-channels": 1}
 
 
 def test_half_the_strength_goes_half_the_way(path: str) -> None:
-    model = parse_model(chain(3.0, 1.0, "NONE"))
+    model = parse_model(chain(4.0, 1.0, "NONE"))
     run_pass(model, EqualizeChannels(path))
-    assert known_array(model.graph.node("w").output).tolist() == [[20.0], [6.0]]
+    assert known_array(model.graph.node("w").output).tolist() == [[20.0], [8.0]]
 
 
 def test_what_is_cut_off_at_six_stays(path: str) -> None:
-    check_pass(EqualizeChannels(path, 1.0), chain(3.0, 1.0, "RELU6"), runtime=None)
+    check_pass(EqualizeChannels(path, 1.0), chain(4.0, 1.0, "RELU6"), runtime=None)
 
 
 @given(seed=st.integers(0, 99), strength=st.floats(0, 1))
@@ -64,7 +64,7 @@ def test_the_float_model_computes_the_same(
 
 
 def test_it_refuses(tmp_path: Path, path: str) -> None:
-    model = parse_model(chain(3.0, 1.0, "NONE"))
+    model = parse_model(chain(4.0, 1.0, "NONE"))
     with pytest.raises(UsageError, match="needs statistics"):
         run_pass(model, "equalize-channels")
     save_statistics(Statistics(collected=Collected()), tmp_path / "plain.json")
@@ -75,4 +75,4 @@ def test_it_refuses(tmp_path: Path, path: str) -> None:
 
 
 def test_statistics_of_another_model_change_nothing(tmp_path: Path) -> None:
-    check_pass(EqualizeChannels(channels_of(tmp_path, {"g:0": [20.0, 3.0]})), chain(3.0, 1.0, "NONE"), runtime=None)
+    check_pass(EqualizeChannels(channels_of(tmp_path, {"g:0": [20.0, 4.0]})), chain(4.0, 1.0, "NONE"), runtime=None)
