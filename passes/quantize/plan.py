@@ -150,7 +150,7 @@ def _refusal(node: Node, decision: Decision, supports: Supports) -> str | None:
         held, outputs = types_around(node)
         inputs = tuple(stored.get(index, type) for index, type in enumerate(held))
         if node.op in TABLES:
-            outputs = (TensorType(stored[0].dtype, outputs[0].shape, _SOME),)
+            outputs = (TensorType(stored[0].dtype, node.output.shape, _SOME),)
         return supports(node.op_type, inputs, outputs, node.attrs)
     for type in stored.values():
         reason = supports("DEQUANTIZE", (type,), (TensorType(FLOAT32, type.shape),), {})

@@ -69,8 +69,9 @@ def trained_magnitudes(weights: Array, axis: int | None, most: int) -> Array:
     """
     rows = weights.reshape(1, -1) if axis is None else np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
     rows = np.abs(rows.astype(np.float64))
-    largest = rows.max(axis=1, initial=0.0)
-    found, pending = largest.copy(), np.flatnonzero(largest)
+    largest: Array = rows.max(axis=1, initial=0.0)
+    found: Array = largest.copy()
+    pending = np.flatnonzero(largest)
     few = rows[:, :: max(1, rows.shape[1] // LOOKED_AT)]
     for steps in range(1, most + 1):
         hopeful = pending[_fits(few, largest, pending, steps)]
