@@ -72,14 +72,12 @@ class OnnxRuntime:
         passed = {value: request.feeds[value] for value in fetched if value in request.feeds}
         computed = [value for value in fetched if value not in passed]
         session = self._session(model, computed)
-        feeds = {
-            value.name: array.astype(str) if value.dtype is STRING else array for value, array in request.feeds.items()
-        }
+        feeds = {value.name: _text(array) if value.dtype is STRING else array for value, array in request.feeds.items()}
         try:
             made = session.run([value.name for value in computed], feeds) if computed else []
         except Exception as error:  # the package raises its own classes, which have no common root
             raise RunError(f"ONNX Runtime failed: {_brief(error)}") from error
-        return passed | {value: np.asarray(array) for value, array in zip(computed, made, strict=True)}
+        return passed | {value: _plain(array) for value, array in zip(computed, made, strict=True)}
 
     def _session(self, model: Model, fetched: list[Value]) -> Any:
         """A session that yields `fetched`, which are made outputs of the file where they are none."""
@@ -123,6 +121,25 @@ class OnnxRuntime:
 
 def _constants(model: Model) -> Iterator[Value]:
     return (node.output for graph in model.graphs for node in graph if node.op == INITIALIZER)
+
+
+def _text(array: Array) -> Array:
+    """Bytes as the text that ONNX Runtime takes."""
+    flat = [item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else item for item in array.reshape(-1)]
+    made = np.empty(len(flat), object)
+    made[:] = flat
+    return made.reshape(array.shape)
+
+
+def _plain(found: Any) -> Array:
+    """An output; text as bytes, as elsewhere."""
+    array = np.asarray(found)
+    if array.dtype.kind not in "OU":
+        return array
+    flat = [item.encode("utf-8", "surrogateescape") for item in array.reshape(-1)]
+    made = np.empty(len(flat), object)
+    made[:] = flat
+    return made.reshape(array.shape)
 
 
 def _brief(error: Exception) -> str:

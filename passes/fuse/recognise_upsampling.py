@@ -28,8 +28,7 @@ def _sizes(value: Value) -> list[int] | None:
 
 def _resized(match: Match, edit: Editor) -> Replacement:
     size = edit.hold(np.array(_sizes(match.root.output), np.int32), name=f"{match.root.name}/size")
-    attrs = {"align_corners": False, "half_pixel_centers": False}
-    return edit.value(RESIZE, match.x, size, name=match.root.name, **attrs)
+    return edit.value(RESIZE, match.x, size, name=match.root.name, align_corners=False, half_pixel_centers=False)
 
 
 class Repeated(Rule):

@@ -139,6 +139,10 @@ class RecurrentLoop:
         found = []
         for place, result in enumerate(self.results):
             written = operands(result, "tf.TensorScatterUpdate")
+            if written is None and place != hidden and unwrapped(result) is self.results[hidden]:
+                if (result.shape.dims or (None,))[0] == 1 and result.shape.rank == 3:
+                    found.append((place, True))
+                continue
             if written is None or written[0] is not self.body.inputs[place]:
                 continue
             row = unwrapped(written[2])

@@ -33,8 +33,8 @@ def fake_quantization(op: Lowering) -> Value:
     dtype = UINT8 if (zero + LOWEST).any() else INT8
     value = op.input(0)
     if narrow:
-        held = [op.constant(np.asarray(bound, np.float32)) for bound in (lowest, highest)]
-        value = op.step("Minimum", op.step("Maximum", value, held[0]), held[1])
+        least, most = (op.constant(np.asarray(bound, np.float32)) for bound in (lowest, highest))
+        value = op.step("Minimum", op.step("Maximum", value, least), most)
     scale = op.constant(np.asarray(step, np.float32), name=f"{op.node.name}/scale")
     point = op.constant((zero + LOWEST * (dtype is INT8)).astype(dtype.numpy), name=f"{op.node.name}/zero_point")
     axis: dict[str, Any] = {"axis": op.rank(value) - 1} if step.ndim else {}

@@ -47,9 +47,7 @@ def lowers() -> Callable[..., Lowered]:
         assert list(before) == list(after)
         for name, array in before.items():
             if array.dtype == object:
-                assert [item if isinstance(item, str) else item.decode() for item in after[name].reshape(-1)] == [
-                    item.decode() for item in array.reshape(-1)
-                ]
+                assert after[name].tolist() == array.tolist()
                 continue
             assert array.dtype == after[name].dtype
             assert array.shape == after[name].shape
