@@ -8,6 +8,7 @@ from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION
 from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, compute_all, move, step, supported, whole
 from graphopt.backends.tflite.table import RULES
+from graphopt.ir.types import STRING
 from graphopt.ir.value import Value
 
 
@@ -39,6 +40,8 @@ def pack(op: Lowering) -> Value:
     values, axis = op.inputs, int(op.attr("axis") or 0)
     if len(values) > 1 and supported("PACK", values, [op.type]):
         return compute(op, "PACK", *values, axis=axis, values_count=len(values))
+    if len(values) > 1 and op.type.dtype is STRING:
+        op.refuse("LiteRT does not join tensors of strings")
     place = op.integers(axis, name=f"{op.node.name}/axis")
     expanded = [step(op, "ExpandDims", value, place) for value in values]
     return expanded[0] if len(values) == 1 else step(op, "ConcatV2", *expanded, place, N=len(values))

@@ -70,6 +70,8 @@ def test_types_without_a_kernel_are_refused() -> None:
     body = scalar("a", 0) + "%y = tf.ConcatV2(%x, %x, %a) {N = 2}"
     with pytest.raises(UnloweredError, match="float64"):
         assert_lowers(text_model(body, "%x: float64[2]"))
+    with pytest.raises(UnloweredError, match=r"tf\.Pack\): LiteRT does not join tensors of strings"):
+        assert_lowers(text_model("%y = tf.Pack(%x, %x) {N = 2, axis = 0}", "%x: string[2]"))
 
 
 @pytest.mark.parametrize(("axes", "count"), [([1], 1), ([0, 1], 1), ([0, -1], 2), ([], 0)])
