@@ -7,6 +7,7 @@ import argparse
 from graphopt.cli.arguments import add_json, add_model
 from graphopt.cli.console import Console
 from graphopt.cli.lower import add_target, backend_options
+from graphopt.cli.tensorrt import add_gates, gates_alone
 
 SCHEMA = "graphopt/check/v1"
 
@@ -15,6 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     add_model(parser)
     add_target(parser, "--target")
+    add_gates(parser)
+    parser.add_argument("--source", metavar="M", help="the model whose outputs the gate onnxruntime compares with")
     add_json(parser)
 
 
@@ -26,14 +29,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
         options.model, options.target, inputs=options.inputs, outputs=options.outputs, **backend_options(options)
     )
     partition = getattr(findings, "partition", None)
+    gates = gates_alone(options) if options.gates else []
+    status = 1 if findings or any(gate.status == "failed" for gate in gates) else 0
     if options.json:
         answer = {"schema": SCHEMA, "target": options.target, "findings": [item.as_dict() for item in findings]}
-        console.json(answer | ({} if partition is None else {"partition": partition.as_dict()}))
-        return 1 if findings else 0
+        answer |= {} if partition is None else {"partition": partition.as_dict()}
+        console.json(answer | ({"gates": [gate.as_dict() for gate in gates]} if gates else {}))
+        return status
     for finding in findings:
         console.result(finding.sentence)
     for line in partition.lines() if findings and partition is not None else ():
         console.result(line)
     if not findings:
         console.result(f"every operator has a form in {options.target}")
-    return 1 if findings else 0
+    for gate in gates:
+        console.result(f"gate {gate.sentence}")
+    return status

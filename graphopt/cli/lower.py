@@ -10,7 +10,15 @@ from graphopt.cli.arguments import add_json, add_model, add_output, names
 from graphopt.cli.console import Console
 from graphopt.cli.output import check_folder, check_output, write_model
 from graphopt.cli.quantize import add_recipe
-from graphopt.cli.tensorrt import TARGET, add_gates, add_tensorrt, check_build, tensorrt_options, write_folder
+from graphopt.cli.tensorrt import (
+    TARGET,
+    add_build,
+    add_gates,
+    add_tensorrt,
+    check_build,
+    tensorrt_options,
+    write_folder,
+)
 from graphopt.cli.xla import TARGET as XLA
 from graphopt.cli.xla import add_ahead, add_xla, ahead_options, xla_options
 from graphopt.ir.errors import UsageError
@@ -39,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
     parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
     add_gates(parser)
+    add_build(parser)
     add_ahead(parser)
     parser.add_argument(
         "--savedmodel", action="store_true", help="XLA: write a SavedModel, whose signatures call the programs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ from graphopt.report.tables import human_bytes
 
 if TYPE_CHECKING:
     from graphopt.backends.base import Lowered
+    from graphopt.backends.tensorrt.gates import Gate
 
 TARGET = "tensorrt"
 SCHEMA = "graphopt/lower/v1"
+NOT_ASKED = "not asked for"
 
 
 def add_tensorrt(parser: argparse.ArgumentParser) -> None:
@@ -42,15 +45,18 @@ def add_tensorrt(parser: argparse.ArgumentParser) -> None:
 
 
 def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What the backend is told of these. `options.profile` is left with the kernels to quantize for.
+    """What the backend is told of these. `options.profile` is left with the kernels to quantize for, `options.shapes`
+    with the shapes, given or of the folder that is looked at.
 
     Raises `UsageError` for a profile that is neither one of shapes nor one of kernels.
     """
-    shapes = tuple(text for text in options.profile if "=" in text)
+    shapes: Any = tuple(text for text in options.profile if "=" in text)
+    if options.target == TARGET and not shapes:
+        shapes = _manifest_of(options.model).get("profiles", ())
     kernels = [text for text in options.profile if "=" not in text] or [PROFILES[0]]
     if kernels[-1] not in PROFILES:
         raise UsageError(f"the profile '{printable(kernels[-1])}' does not read INPUT=SHAPE,SHAPE,SHAPE")
-    options.profile = kernels[-1]
+    options.profile, options.shapes = kernels[-1], shapes
     own = {
         "precision": options.precision, "body": options.body, "block_size": options.block_size,
         "pinned": tuple(options.pin), "efficient_nms": options.efficient_nms,
@@ -64,7 +70,41 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
         "--gates", metavar="A,B", type=names, default=[],
         help="tensorrt: gates to run besides the linter: checker, onnxruntime, tensorrt-rtx, or all",
     )  # fmt: skip
+
+
+def add_build(parser: argparse.ArgumentParser) -> None:
+    """Whether to go as far as an engine."""
     parser.add_argument("--build", action="store_true", help="tensorrt: build the engine and time it, on a GPU here")
+
+
+def gates_alone(options: argparse.Namespace) -> list[Gate]:
+    """Run gates on a folder for TensorRT, or an ONNX file. Raises `UsageError` for another model or target."""
+    from graphopt.backends.tensorrt.artifact import MODEL, is_artifact
+    from graphopt.backends.tensorrt.gates import run_gates
+    from graphopt.backends.tensorrt.profiles import make_profiles
+
+    if options.target != TARGET:
+        raise UsageError(f"--gates is for tensorrt, not for {options.target}")
+    manifest = _manifest_of(options.model)
+    path = os.path.join(options.model, MODEL) if is_artifact(options.model) else options.model
+    if not path.endswith(".onnx"):
+        raise UsageError(f"gates run on a folder for TensorRT, or on an ONNX file: lower '{printable(path)}' first")
+    ran = run_gates(
+        options.gates, path, profiles=make_profiles(options.shapes), source=options.source,
+        precision=manifest.get("precision", options.precision or "fp32"), plugins=manifest.get("plugins", ()),
+    )  # fmt: skip
+    return [gate for gate in ran if gate.detail != NOT_ASKED]
+
+
+def _manifest_of(path: str) -> dict[str, Any]:
+    """That of a folder for TensorRT; nothing of another model."""
+    from graphopt.backends.tensorrt.artifact import MANIFEST, is_artifact
+
+    if not is_artifact(path):
+        return {}
+    with open(os.path.join(path, MANIFEST), encoding="utf-8") as file:
+        manifest: dict[str, Any] = json.load(file)
+    return manifest
 
 
 def check_build(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from importlib.metadata import version as importlib_version
 from typing import Any
 
 import pytest
@@ -142,3 +143,19 @@ def test_the_command_line(dynamic: Model, tmp_path: pathlib.Path, capsys: Any) -
     assert answer["manifest"]["precision"] == "fp32"
     assert main(["lower", source, "--to", "tensorrt", "-o", "-", *given]) == 2
     assert main(["lower", source, "--to", "tensorrt", "-o", folder + "2", "--outputs", "y", "--profile", "x"]) == 2
+
+
+def test_gates_run_alone(dynamic: Model, tmp_path: pathlib.Path, capsys: Any) -> None:
+    pytest.importorskip("onnx", reason="needs the onnx package: pip install 'graphopt[tensorrt]'")
+    source, folder = str(tmp_path / "model.pb"), str(tmp_path / "engine")
+    graphopt.save(dynamic, source)
+    write_artifact(lowered(dynamic, profiles=PROFILE), folder)
+    alone = ["check", folder, "--target", "tensorrt", "--gates"]
+    assert main([*alone, "checker"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [f"gate checker: passed (onnx {importlib_version('onnx')})"]
+    assert main([*alone, "onnxruntime", "--json"]) == 0
+    assert "no source" in json.loads(capsys.readouterr().out)["gates"][0]["detail"]
+    assert main(["check", source, "--target", "tensorrt", "--gates", "checker", "--outputs", "y",
+                 "--profile", PROFILE]) == 2  # fmt: skip
+    assert "first" in capsys.readouterr().err
+    assert main(["check", source, "--target", "onnx", "--gates", "checker", "--outputs", "y"]) == 2
