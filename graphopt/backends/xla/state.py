@@ -27,7 +27,7 @@ SUMS = {"tf.AssignAddVariableOp": "tf.AddV2", "tf.AssignSubVariableOp": "tf.Sub"
 SCATTERS = {
     f"tf.ResourceScatter{kind}": f"tf.TensorScatter{kind}" for kind in ("Update", "Add", "Sub", "Max", "Min")
 }  # fmt: skip
-GATHER, IS_SET = "tf.ResourceGather", "tf.VarIsInitializedOp"
+GATHER, IS_SET, DESCENT = "tf.ResourceGather", "tf.VarIsInitializedOp", "tf.ResourceApplyGradientDescent"
 REMEDY = "freeze the model with constants in its place (graphopt freeze), or lower a signature that does not change it"
 
 
@@ -100,6 +100,9 @@ class _Threading:
             self.now[key] = self._fitting(node, node.input(1), now)
         elif node.op in SUMS:
             self.now[key] = self._made(SUMS[node.op], node, [now, node.input(1)], {"T": now.dtype}, now.type)
+        elif node.op == DESCENT:
+            step = self._made("tf.Mul", node, [node.input(2), node.input(1)], {"T": now.dtype}, now.type, "step")
+            self.now[key] = self._made("tf.Sub", node, [now, step], {"T": now.dtype}, now.type)
         elif node.op == IS_SET:
             true = hold(self.graph, np.asarray(True), name=f"{node.name}/true", before=node)
             self.graph.replace_value(node.output, true)

@@ -81,15 +81,24 @@ def test_a_fed_variable_is_one_more_argument() -> None:
     np.testing.assert_array_equal(found["table"][1:3], START["table"][1:3])
 
 
+def test_steps_of_gradient_descent() -> None:
+    step = "\n  %l = tf.Const() {value = float32[] 0.5}" + BODY.replace(
+        "tf.AssignAddVariableOp(%sum, %x) {dtype = float32}",
+        "tf.ResourceApplyGradientDescent(%sum, %l, %x) {T = float32}",
+    )
+    found = get_runtime("xla").run(XlaBackend().lower(model_of(step), fallback=False).model, FEEDS)
+    np.testing.assert_array_equal(found["after"], START["sum"] - 0.5)
+
+
 def test_what_has_no_form_without_variables_is_a_finding() -> None:
     """Within a branch; by an optimizer; without a value."""
     step = BODY.replace(
         "tf.AssignAddVariableOp(%sum, %x) {dtype = float32}",
-        "tf.ResourceApplyGradientDescent(%sum, %l, %x) {T = float32}",
+        "tf.ResourceApplyAdagrad(%sum, %sum, %l, %x) {T = float32}",
     )
     model = model_of("\n  %l = tf.Const() {value = float32[] 0.1}" + step)
     (finding,) = XlaBackend().check(model)
-    assert (finding.node, finding.operator) == ("add", "tf.ResourceApplyGradientDescent")
+    assert (finding.node, finding.operator) == ("add", "tf.ResourceApplyAdagrad")
     assert "'sum'" in finding.reason
     assert "graphopt freeze" in finding.remedy
     model = model_of()
