@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphopt.backends.base import Finding, Lowered, find_backend
 from graphopt.discovery import Names
+from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.model import Model
 from graphopt.passes.manager import PassManager
+from graphopt.passes.report import RunReport
+
+XLA = "xla"
 
 
 def lower(source: Any, target: str, *, inputs: Names = None, outputs: Names = None, **options: Any) -> Lowered:
@@ -21,7 +26,8 @@ def lower(source: Any, target: str, *, inputs: Names = None, outputs: Names = No
     """
     backend = find_backend(target)
     with _held():
-        return backend.lower(read_for_lowering(source, inputs, outputs), **options)
+        model = read_for_lowering(source, inputs, outputs)
+        return backend.lower(model, **options) if model.format != XLA else _program(model, target, options)
 
 
 def check(source: Any, target: str, *, inputs: Names = None, outputs: Names = None, **options: Any) -> list[Finding]:
@@ -29,6 +35,16 @@ def check(source: Any, target: str, *, inputs: Names = None, outputs: Names = No
     backend = find_backend(target)
     with _held():
         return backend.check(read_for_lowering(source, inputs, outputs), **options)
+
+
+def _program(model: Model, target: str, options: Mapping[str, Any]) -> Lowered:
+    """A model that is a program of XLA is lowered to XLA already, and has no operators for anything else."""
+    if target == XLA and not options:
+        return Lowered(model, RunReport(), ["the model is lowered to XLA already"])
+    from graphopt.importers.stablehlo.exports import REASON
+
+    reason = model.metadata.get(REASON, "it was lowered")
+    raise UnsupportedError(f"the model is a program of XLA, without operators to lower: {reason}")
 
 
 def read_for_lowering(source: Any, inputs: Names = None, outputs: Names = None) -> Model:

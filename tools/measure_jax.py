@@ -180,8 +180,8 @@ def measured(
     whole = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     error, milliseconds = compared(target, x, wanted)
     return {
-        "process": whole, "without imports": float(done.stdout.split()[-1]), "bytes": pathlib.Path(target).stat().st_size,
-        "error": error, "milliseconds": milliseconds,
+        "process": whole, "without imports": float(done.stdout.split()[-1]),
+        "bytes": pathlib.Path(target).stat().st_size, "error": error, "milliseconds": milliseconds,
     }  # fmt: skip
 
 

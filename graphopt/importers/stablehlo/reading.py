@@ -13,7 +13,7 @@ from graphopt.backends.xla.bindings import bindings, make_context
 from graphopt.backends.xla.serialization import parse_module
 from graphopt.importers.stablehlo.attributes import dims_of, dtype_of
 from graphopt.importers.stablehlo.building import Builder
-from graphopt.importers.stablehlo.guarding import check_parses
+from graphopt.importers.stablehlo.guarding import vetted
 from graphopt.importers.stablehlo.operand import Operand
 from graphopt.importers.stablehlo.scope import Scope
 from graphopt.importers.stablehlo.translation import ImportRefusal, Translator
@@ -62,7 +62,7 @@ def opened(code: bytes, source: str, trusted: bool = False) -> Iterator[Any]:
     """The module that bytes or text hold, within its context. Raises `MalformedError`."""
     context = make_context()
     if not trusted:
-        check_parses(code, context, source)
+        code = vetted(code, context, source)
     with context, bindings().ir.Location.unknown():
         try:
             module = parse_module(code, context)
