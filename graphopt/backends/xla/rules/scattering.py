@@ -54,3 +54,12 @@ def scatter_nd(op: Emission) -> Operand:
     """Slices added up in zeros."""
     vectors, updates = op.input(0), op.input(1)
     return emit_scatter(op, op.build.full(0, updates.dtype, op.dims()), vectors, updates, "add")
+
+
+@RULES.lower("tf.InplaceUpdate", "tf.InplaceAdd", "tf.InplaceSub")
+def in_place(op: Emission) -> Operand:
+    """A copy with rows replaced, added to or subtracted from."""
+    indices = op.build.flat(op.input(1))
+    vectors = op.build.reshape(indices, (*indices.dims, 1))
+    kind = {"tf.InplaceUpdate": "", "tf.InplaceAdd": "add", "tf.InplaceSub": "subtract"}[op.node.op]
+    return emit_scatter(op, op.input(0), vectors, op.input(2), kind)
