@@ -117,6 +117,7 @@ class _Narrowing:
         self.narrow: dict[Value, Value] = {}
         self.full: dict[Value, Value] = {}
         self.fed: dict[Value, None] = {}
+        self.first: dict[Value, None] = {}
         self.reasons: dict[str, str] = {}
         self.narrowed = 0
 
@@ -188,14 +189,23 @@ class _Narrowing:
         if (kind in FOLLOWING or kind in BETWEEN) and computed and all(value in self.fed for value in computed):
             self.fed.update(dict.fromkeys(made))
             return "it prepares what is fed, and errors made there are in all that follows"
-        if kind == "Conv" and computed[:1] and computed[0] in self.fed and _reads_images(node):
+        if kind == "Conv" and computed and self._is_first(node, computed[0]):
+            self.first.update(dict.fromkeys(made))
             return "it reads images as they are fed, and errors made there are in all that follows"
         if kind in FOLLOWING:
+            if computed and computed[0] in self.first:
+                self.first.update(dict.fromkeys(made))
             follows = not computed or any(value in self.narrow for value in computed)
             return None if follows else "what it moves is float32"
         if kind == "Mul" and len(computed) == 2 and computed[0] is computed[1]:
             return "a square soon leaves the range"
         return self._between(made, computed) if kind in BETWEEN else None
+
+    def _is_first(self, node: Node, value: Value) -> bool:
+        """The first convolution on images, or a depthwise one directly behind it: little to compute, much to lose."""
+        if value in self.first:
+            return int(node.attrs.get("group", 1)) > 1
+        return value in self.fed and _reads_images(node)
 
     def _between(self, made: list[Value], computed: list[Value]) -> str | None:
         is_full = computed and all(value in self.full and value.node.op_type in PINNED for value in computed)

@@ -120,6 +120,24 @@ def test_constants_outside_the_range_stay() -> None:
     assert types_by_operator(lower(model, precision="fp16").model)["Mul"] == "float32"
 
 
+def test_what_is_directly_behind_the_first_convolution_stays_where_it_is_depthwise() -> None:
+    body = """
+    %w = tf.Const() {value = float32[3, 3, 3, 4] repeat [0.3, -0.7, 1.1, 0.9, -0.4]}
+    %v = tf.Const() {value = float32[3, 3, 4, 1] repeat [0.2, 0.7, -0.1]}
+    %u = tf.Const() {value = float32[1, 1, 4, 4] repeat [0.2, 0.7, -0.1]}
+    %a = tf.Conv2D(%x, %w) {strides = [1, 2, 2, 1], padding = b"SAME"}
+    %b = tf.Relu6(%a)
+    %c = tf.DepthwiseConv2dNative(%b, %v) {strides = [1, 1, 1, 1], padding = b"SAME"}
+    %d = tf.Relu6(%c)
+    %e = tf.Conv2D(%d, %u) {strides = [1, 1, 1, 1], padding = b"SAME"}
+    %y = tf.DepthwiseConv2dNative(%e, %v) {strides = [1, 1, 1, 1], padding = b"SAME"}
+    """
+    model = lower(text_model(body, "%x: float32[1, 8, 8, 3]"), precision="fp16").model
+    types = element_types(model)
+    found = [types[node.input(0)].name for node in model.graph.topological_order() if node.op_type == "Conv"]
+    assert found == ["float32", "float32", "float16", "float16"]
+
+
 def test_a_node_can_be_pinned_by_its_name(network: Model) -> None:
     assert types_by_operator(lower(network, precision="fp16", pinned=("c",)).model)["Conv"] == "float32"
 
