@@ -87,7 +87,9 @@ class Chooser:
         tried = self._try(effort, first, progress)
         plain = measured = final.measure(self.quantized(PLAIN, self.ranged(PLAIN))[0])
         way, least = PLAIN, math.inf
-        for finalist in sorted(tried, key=tried.__getitem__)[:FINALISTS]:
+        for place, finalist in enumerate(sorted(tried, key=tried.__getitem__)):
+            if place >= FINALISTS and way is not PLAIN:
+                break
             found = final.measure(self.quantized(finalist, self.ranged(finalist))[0])
             noise = tried[finalist] * found.noise
             if found.noise <= plain.noise and noise < least:
@@ -312,7 +314,7 @@ def affordable(model: Model) -> int:
 
 
 LONGER = 2  # times as many samples for the best
-FINALISTS = 2  # of which what all samples say counts as much as what half of them say
+FINALISTS = 2  # at least, of which what all samples say counts as much as what half of them say
 PARTS = 12  # that a model is divided into for refining
 
 
