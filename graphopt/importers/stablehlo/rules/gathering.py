@@ -10,8 +10,9 @@ from graphopt.importers.stablehlo.rules.indices import Places, expanded, is_with
 from graphopt.importers.stablehlo.rules.shaping import known_sizes
 from graphopt.importers.stablehlo.rules.slicing import part, strided
 from graphopt.importers.stablehlo.table import RULES
-from graphopt.ir.dimensions import Dim
+from graphopt.ir.dimensions import Dim, subtract
 from graphopt.ir.known import known_array
+from graphopt.ir.types import INT32
 from graphopt.ir.value import Value
 
 
@@ -24,7 +25,9 @@ def gather(op: Operation) -> Operand:
     places = places_of(op, 1, numbers.index_vector_dim, numbers.start_index_map, batching)
     boxes = [size for size in (sizes[axis] for axis in places.axes) if isinstance(size, int)]
     if len(boxes) != len(places.axes):
-        op.refuse("the size of its boxes is not known")
+        if places.batch:
+            op.refuse("the size of its boxes is not known")
+        return op.made(_open_slice(op, operand, places, sizes, [*numbers.collapsed_slice_dims]))
     if not is_within(places, operand, boxes):
         value = op.build.value("Minimum", places.value, limits_of(op, places, operand, boxes))
         places = places._replace(value=op.build.value("Maximum", value, op.build.integers(0)))
@@ -54,6 +57,27 @@ def _sliced(
         starts[axis] = build.element(places.value, place)
     box = part(op, build.full(operand), starts, sizes)
     return build.reshaped(box, [size for axis, size in enumerate(sizes) if axis not in gone])
+
+
+def _open_slice(op: Operation, operand: Operand, places: Places, sizes: Sequence[Dim], gone: Sequence[int]) -> Value:
+    """One box whose size is computed: a slice."""
+    build = op.build
+    extents = build.cast(op.full(2), INT32)
+    starts = [build.integers(0)] * operand.rank
+    for place, axis in enumerate(places.axes):
+        start, room = build.element(places.value, place), subtract(operand.dims[axis], sizes[axis])
+        if isinstance(room, int):
+            most = build.integers(room)
+        else:
+            most = build.value("Sub", build.size(operand, axis), build.element(extents, axis))
+        starts[axis] = build.value("Maximum", build.value("Minimum", start, most), build.integers(0))
+    box = build.value("Slice", build.full(operand), build.stacked(starts), extents)
+    kept = [axis for axis in range(operand.rank) if axis not in gone]
+    if not gone:
+        return box
+    return build.reshaped(
+        box, [sizes[axis] for axis in kept], build.stacked([build.element(extents, axis) for axis in kept])
+    )
 
 
 def _strided(

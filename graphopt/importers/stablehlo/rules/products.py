@@ -27,6 +27,13 @@ def dot(op: Operation) -> Operand:
     return product(op, ([], []), ([op.input(0).rank - 1], [0]))
 
 
+@RULES.translate("stablehlo.einsum")
+def einsum(op: Operation) -> Operand:
+    """By the same equation."""
+    left, right = (op.build.cast(op.full(place), op.dtype()) for place in (0, 1))
+    return op.made(op.build.value("Einsum", left, right, equation=op.text("einsum_config").encode()))
+
+
 def product(op: Operation, batch: tuple[list[int], list[int]], contracted: tuple[list[int], list[int]]) -> Operand:
     """`MatMul`, `BatchMatMulV2`, or `Einsum` for other arrangements of axes."""
     dtype = op.dtype()

@@ -88,6 +88,8 @@ def test_sizes_that_are_left_open_are_symbols() -> None:
         ('%y = stablehlo.custom_call @mhlo.erf(%x) : (tensor<2x2xf32>) -> tensor<2x2xf32>', "%x: tensor<2x2xf32>",
          "tensor<2x2xf32>"),
         ("%y = chlo.is_pos_inf %x : tensor<2x2xf32> -> tensor<2x2xi1>", "%x: tensor<2x2xf32>", "tensor<2x2xi1>"),
+        ('%y = "stablehlo.einsum"(%x, %x) {einsum_config = "ij,kj->ik"} : (tensor<2x2xf32>, tensor<2x2xf32>)'
+         " -> tensor<2x2xf32>", "%x: tensor<2x2xf32>", "tensor<2x2xf32>"),
         ("%y = stablehlo.dot %x, %x : (tensor<2x2xf32>, tensor<2x2xf32>) -> tensor<2x2xf32>", "%x: tensor<2x2xf32>",
          "tensor<2x2xf32>"),
     ],
@@ -105,6 +107,7 @@ def test_operators_that_jax_does_not_write(body: str, arguments: str, result: st
         "Sharding": lambda: x,
         "erf": lambda: np.ones_like(x) - np.array([[1.5e-8, 0.1572992], [0.1572992, 0]], np.float32),
         "pos_inf": lambda: np.isposinf(x),
+        "einsum": lambda: x @ x.T,
         "dot": lambda: x @ x,
     }
     np.testing.assert_allclose(found, next(make() for key, make in wanted.items() if key in body), rtol=1e-5, atol=1e-6)
