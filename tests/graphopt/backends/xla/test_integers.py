@@ -152,3 +152,24 @@ def test_what_does_not_fit_is_said(options: dict[str, Any], said: str) -> None:
 
     with pytest.raises(UsageError, match=said):
         XlaBackend().lower(network(), fallback=False, **options)
+
+
+def test_on_the_command_line(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recipe and statistics in files; without them it says what is missing, and writes nothing."""
+    import graphopt
+    from graphopt.cli.main import main
+    from graphopt.passes.quantize.statistics_file import save_statistics
+
+    model = network()
+    graphopt.save(model, tmp_path / "model.pb")
+    save_statistics(observed(model), tmp_path / "statistics.json")
+    save_recipe(Recipe((Rule(mode="int8"), Rule(mode="float", layers="^e$"))), tmp_path / "recipe.json")
+    command = ["lower", str(tmp_path / "model.pb"), "--to", "xla", "-o", str(tmp_path / "out"), "--precision", "int8"]
+    command += ["--outputs", "c,dw,tr,m,e"]
+    assert main(command) != 0
+    assert "give samples" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    given = ["--calibration", str(tmp_path / "statistics.json"), "--recipe", str(tmp_path / "recipe.json")]
+    assert main(command + given) == 0
+    assert "2 of 5 products compute with int8 weights and activations" in capsys.readouterr().err
+    assert (tmp_path / "out" / "manifest.json").exists()
