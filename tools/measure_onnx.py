@@ -11,7 +11,6 @@ with more nodes or less than ten times as fast, is a line `FAILS`, and the exit 
 from __future__ import annotations
 
 import argparse
-import collections
 import pathlib
 import re
 import subprocess
@@ -20,7 +19,7 @@ import tempfile
 import time
 from typing import Any
 
-import numpy as np
+from onnx_files import cases, compare, counts
 
 ZOO = pathlib.Path.home() / ".cache" / "graphopt" / "zoo"
 SPEEDUP, LIMIT = 10.0, 600
@@ -37,37 +36,17 @@ def run(command: list[str]) -> tuple[float, str]:
     return time.perf_counter() - started, (lines[-1] if lines else "failed") if done.returncode else ""
 
 
-def counts(path: pathlib.Path) -> tuple[int, int]:
+def sizes(path: pathlib.Path) -> tuple[int, int]:
     """Nodes, constants aside, and transposes, bodies of loops included."""
-    import onnx
-
-    kinds: collections.Counter[str] = collections.Counter()
-    pending = [onnx.load(str(path), load_external_data=False).graph]
-    while pending:
-        graph = pending.pop()
-        for node in graph.node:
-            kinds[node.op_type] += 1
-            pending += [item.g for item in node.attribute if item.HasField("g")]
-    return sum(kinds.values()) - kinds["Constant"], kinds["Transpose"]
+    kinds = counts(path)
+    return sum(kinds.values()), kinds["Transpose"]
 
 
-def error(path: pathlib.Path, folder: pathlib.Path) -> float | None:
+def error(path: pathlib.Path, folder: pathlib.Path) -> float | str | None:
     """The largest error over the scale of its output, on the first sample kept; None where none is kept."""
-    import onnxruntime
-
-    held = np.load(folder / "signature_io.npz") if (folder / "signature_io.npz").exists() else None
-    if held is None:
-        return None
-    parts = [key.split("|") for key in held.files]
-    first = next((p[1] for p in parts if p[1].startswith("serving_default")), parts[0][1])
-    session = onnxruntime.InferenceSession(str(path))
-    feeds = {item.name: held[f"in|{first}|{item.name}"] for item in session.get_inputs()}
-    worst = 0.0
-    for item, array in zip(session.get_outputs(), session.run(None, feeds), strict=True):
-        wanted = held[f"out|{first}|{item.name}"]
-        if wanted.dtype.kind == "f" and wanted.size:
-            worst = max(worst, float(np.abs(array - wanted).max() / (np.abs(wanted).max() + 1e-30)))
-    return worst
+    held = folder / "signature_io.npz"
+    names = list(cases(held))
+    return compare(path, held, "serving_default" if "serving_default" in names else names[0]) if names else None
 
 
 def measure(name: str, options: argparse.Namespace, scratch: pathlib.Path) -> bool:
@@ -80,8 +59,8 @@ def measure(name: str, options: argparse.Namespace, scratch: pathlib.Path) -> bo
     peer_command = [options.peer, "-m", "tf2onnx.convert", "--saved-model", str(source), "--output", str(theirs)]
     peer_seconds, peer_failure = run([*peer_command, "--opset", str(options.opset)])
     row: dict[str, Any] = {"ours": own_failure[:60], "theirs": re.sub(r"\s+", " ", peer_failure)[:60]}
-    mine = counts(ours) if not own_failure else None
-    other = counts(theirs) if not peer_failure and theirs.exists() else None
+    mine = sizes(ours) if not own_failure else None
+    other = sizes(theirs) if not peer_failure and theirs.exists() else None
     wrong = error(ours, ZOO / name) if mine else None
     failed = []
     if other and not mine:
@@ -93,7 +72,7 @@ def measure(name: str, options: argparse.Namespace, scratch: pathlib.Path) -> bo
     print(
         f"{name:28} {own_seconds:6.2f} s {peer_seconds:7.2f} s {peer_seconds / own_seconds:6.1f}x  nodes "
         f"{mine[0] if mine else '-':>5} {other[0] if other else '-':>5}  transposes {mine[1] if mine else '-':>3} "
-        f"{other[1] if other else '-':>3}  error {wrong if wrong is None else f'{wrong:.1e}'} "
+        f"{other[1] if other else '-':>3}  error {f'{wrong:.1e}' if isinstance(wrong, float) else wrong} "
         f"{' '.join(filter(None, row.values()))} {'FAILS ' + ', '.join(failed) if failed else ''}",
         flush=True,
     )
