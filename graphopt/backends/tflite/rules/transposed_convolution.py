@@ -33,6 +33,24 @@ def transposed_convolution(op: Lowering) -> Value:
     return as_before(op, _cut(op, sliding, made))
 
 
+@RULES.legalize("tf.DepthwiseConv2dNativeBackpropInput")
+def transposed_depthwise_convolution(op: Lowering) -> Value:
+    """A transposed convolution of each channel by itself: one of all, whose kernel is zero between channels."""
+    window(op, 2)
+    height, width, channels, multiplier = op.static(op.input(1))
+    held = constant_kernel(op, 1)
+    if held is None:
+        op.refuse("its kernel is computed at run time", "make the kernel a constant (freeze)")
+    if 4 * height * width * channels * channels * multiplier > LARGEST:
+        op.refuse("its kernel would become too large")
+    spread = np.zeros((height, width, channels, channels, multiplier), np.float32)
+    every = np.arange(channels)
+    spread[:, :, every, every] = held
+    weights = op.constant(spread.reshape(height, width, channels, -1), name=op.input(1).node.name)
+    attrs = {key: op.attr(key) for key in ("strides", "padding", "dilations", "explicit_paddings")}
+    return op.step("Conv2DBackpropInput", op.input(0), weights, op.input(2), **attrs)
+
+
 def _weights(op: Lowering, sliding: Window) -> Value:
     """The kernel, laid out by output channel, its taps as far apart as the dilation says."""
     held = constant_kernel(op, 1)

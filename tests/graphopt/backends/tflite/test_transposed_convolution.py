@@ -116,3 +116,15 @@ def test_transposed_convolutions_of_every_shape(data: st.DataObject) -> None:
     text = body(sizes, attrs, kernel=f"{window}, {window}, 5, 4")
     assert_lowers(text_model(text, f"%x: float32[2, {rows}, {columns}, 4]"), ["TRANSPOSE_CONV"],
                   reference="reference")  # fmt: skip
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("batch", ["1", "2"])
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_channels_by_themselves(batch: str, multiplier: int) -> None:
+    made = {"kernel": f"3, 3, 4, {multiplier}", "op": "DepthwiseConv2dNativeBackpropInput"}
+    text = body(f"{batch}, 16, 18, 4", STRIDES + 'padding = b"SAME"', **made)
+    assert_lowers(text_model(text, f"%x: float32[{batch}, 8, 9, {4 * multiplier}]"), ["TRANSPOSE_CONV"])
+    wide = body("1, 16, 18, 900", STRIDES + 'padding = b"SAME"', kernel="3, 3, 900, 1", op=made["op"])
+    with pytest.raises(UnloweredError, match="too large"):
+        graphopt.lower(text_model(wide, "%x: float32[1, 8, 9, 900]"), "tflite")
