@@ -6,7 +6,8 @@ All sides get the same 20 samples (tools/quantize_zoo.py) and are judged by othe
 against TensorFlow's float outputs, on other samples, plain and with each output's mean taken off the signal, and on the
 same ones (`seen`). Each works in a process of its own, start and imports included: graphopt from the SavedModel
 beside tf.lite, and from the float `.tflite` beside ai-edge-quantizer with its minimum and maximum, and with the moving
-average that is its default. `int8 pure` is graphopt without islands of floats. Latencies are LiteRT's with its default
+average that is its default. `int8 pure` is graphopt without islands of floats, `int4` has weights of 4 bits by channel
+or, where they divide the rows, by blocks of 32. Latencies are LiteRT's with its default
 delegate, all files of a model in turn. Timings mean something on a machine that does nothing else. What a bound asks
 and does not get is a line `FAILS`.
 """
@@ -30,7 +31,13 @@ from forks import in_child
 
 HERE = pathlib.Path(__file__).parent
 PURE = "int8 pure"
-MODES = ("float", "float16", "dynamic", "weight-only", "int8", PURE, "int16x8")
+FOUR = {"mode": "weight-only", "weight_bits": 4}
+RECIPES: dict[str, dict[str, Any]] = {  # of modes that the command has no name for
+    "int4": {"rules": [FOUR]},
+    "int4 blocks": {"rules": [FOUR, FOUR | {"granularity": "block", "block_size": 32}]},
+    PURE: {"rules": [{"mode": "int8"}], "islands": False},
+}
+MODES = ("float", "float16", "dynamic", "weight-only", "int4", "int4 blocks", "int8", PURE, "int16x8")
 TFLITE_MODES = ("float16", "dynamic", "int8", "int16x8")
 AI_EDGE_MODES = ("dynamic", "int8-minmax", "int8-average")
 FASTER, GAIN, SLACK, ACCURACY = 3.0, 2.0, 1.03, 0.5
@@ -73,12 +80,11 @@ class Bench:
         self._time()
 
     def _arguments(self, mode: str, data: str) -> list[str]:
-        needs_data = ["--data", data, "--effort", self.options.effort] if mode.startswith("int") else []
-        if mode != PURE:
+        needs_data = ["--data", data, "--effort", self.options.effort] if mode.startswith(("int8", "int16")) else []
+        if mode not in RECIPES:
             return ["--mode", mode, *needs_data]
-        recipe = self.scratch / "pure.json"
-        plain = {"schema": "graphopt.recipe/1", "rules": [{"mode": "int8"}], "islands": False}
-        recipe.write_text(json.dumps(plain))
+        recipe = self.scratch / f"{mode}.json"
+        recipe.write_text(json.dumps({"schema": "graphopt.recipe/1", **RECIPES[mode]}))
         return ["--recipe", str(recipe), *needs_data]
 
     def _path(self, side: str, mode: str) -> pathlib.Path:
