@@ -88,8 +88,8 @@ class XlaOptions:
         return tuple(self.platform.split(","))
 
     @property
-    def transforms_convolutions(self) -> bool:
-        """Kernels may be transformed beforehand, for CPUs alone, since other platforms need them as they are."""
+    def for_cpus_alone(self) -> bool:
+        """Windows may take forms that suit CPUs, such as kernels transformed beforehand, which nothing else needs."""
         return self.convolutions == "auto" and self.platforms == ("cpu",)
 
     def slices_depthwise(self, platform: str) -> bool:

@@ -28,7 +28,7 @@ def suits_winograd(op: Emission, x: Operand) -> bool:
     kernel = op.value(1)
     sizes = kernel.shape.static
     return (
-        op.options.transforms_convolutions
+        op.options.for_cpus_alone
         and op.build.narrow is None
         and op.emitter.layers.get(op.node) is None
         and x.rank == 4 and x.is_static and x.dtype is FLOAT32
