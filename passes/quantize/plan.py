@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, callees
 from graphopt.ir.types import FLOAT16, FLOAT32, INT8, INT16, INT32, INT64, DType, Quantization, Shape, TensorType
@@ -84,6 +85,7 @@ def make_plan(model: Model, recipe: Recipe, supports: Supports, delegate: Delega
     plan = Plan()
     chosen = delegate if recipe.islands else None
     loops = {name for graph in model.graphs for node in graph if node.op == "tfl.WHILE" for name in callees(node)}
+    ends = [model.graph, *(signature.graph for signature in model.signatures.values())]
     for graph in model.graphs:
         decisions = {node: decide(node, matcher.for_node(node), supports, chosen) for node in graph if _acts(node)}
         if chosen is not None and graph.name in loops:
@@ -96,6 +98,8 @@ def make_plan(model: Model, recipe: Recipe, supports: Supports, delegate: Delega
                     plan.decisions[node] = stored
                 else:
                     plan.demote(node, reason)
+            if recipe.output_type == "float32" and graph in ends:
+                _yield_floats(graph, plan.decisions)
     return plan
 
 
@@ -114,6 +118,18 @@ def _keep_steps(decisions: dict[Node, Decision]) -> None:
             decisions[node] = Decision("dynamic", reason, item.recipe, None, item.weights)
         else:
             decisions[node] = Decision("float", "in a loop, where converting at every step costs more", item.recipe)
+
+
+def _yield_floats(graph: Graph, decisions: dict[Node, Decision]) -> None:
+    """Dense layers at the end of a model yield floats: one scale for all outputs would round them once more."""
+    for node in dict.fromkeys(value.node for value in graph.outputs):
+        item = decisions.get(node)
+        if item is None or item.activation is not INT8_ACTIVATION or node.op != "tfl.FULLY_CONNECTED":
+            continue
+        before = decisions.get(node.input(0).node)
+        if not node.output.use_count and before is not None and before.activation is INT8_ACTIVATION:
+            reason = "integer weights, activations quantized on the fly: what it yields are the model's floats"
+            decisions[node] = Decision("dynamic", reason, item.recipe, None, item.weights)
 
 
 def _islands(recipe: Recipe, decisions: Mapping[Node, Decision], delegate: Delegate) -> dict[Node, str]:

@@ -69,6 +69,21 @@ def test_what_the_delegate_leaves_is_computed_in_floats_in_one_piece() -> None:
     assert pieces(model)["DELEGATE"] == 1
 
 
+def test_a_dense_layer_at_the_end_yields_floats() -> None:
+    last = f"%y = tfl.FULLY_CONNECTED(%f, %w, none) {{{FC}}} : {WIDE}"
+    model = dense(last)
+    assert [row["compute"] for row in run(model).rows()] == ["int8", "int8 on the fly"]
+    assert operators(model) == {"QUANTIZE": 1, "FULLY_CONNECTED": 2, "DEQUANTIZE": 1}
+    assert model.graph.node("y").input(0).dtype.name == "float32"
+    assert pieces(model)["DELEGATE"] == 1
+    whole = dense(last)
+    assert [row["compute"] for row in run(whole, Recipe((Rule(mode="int8"),), output_type="int8")).rows()] == [
+        "int8", "int8",
+    ]  # fmt: skip
+    alone = dense(f"%y = tfl.RELU(%f) : {WIDE}")
+    assert {row["compute"] for row in run(alone).rows()} == {"int8"}
+
+
 def test_a_recipe_can_ask_for_integers_all_the_same() -> None:
     model = dense(f"%y = tfl.HARD_SWISH(%f) : {WIDE}")
     run(model, Recipe((Rule(mode="int8"),), islands=False))
