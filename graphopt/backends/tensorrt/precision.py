@@ -118,12 +118,14 @@ class _Narrowing:
         self.full: dict[Value, Value] = {}
         self.fed: dict[Value, None] = {}
         self.first: dict[Value, None] = {}
+        self.ranked: dict[Node, None] = {}
         self.reasons: dict[str, str] = {}
         self.narrowed = 0
 
     def run(self) -> None:
         """Change the types of all nodes, and put casts between."""
         outputs = self.graph.outputs
+        self.ranked = _ranked(self.graph)
         self.fed = dict.fromkeys(() if isinstance(self.graph, Function) else self.graph.inputs)
         for node in self.graph.topological_order():
             if node.op_type not in PARTS:
@@ -175,6 +177,8 @@ class _Narrowing:
             return "what it computes needs float32's range or precision"
         if not self.pinned.isdisjoint((node.name, *node.source_names)):
             return "it is pinned by its name"
+        if node in self.ranked:
+            return "boxes are suppressed by what it computes, and float16 makes equals of scores that are not"
         if node.name in self.early:
             return "errors made here grow on the way: on the samples they would leave the bound"
         if kind in NO_BFLOAT16 and self.body is BODIES["bf16"]:
@@ -267,6 +271,20 @@ class _Narrowing:
         value.name = self.graph.unique_name(f"{name}/{self.body.name}")
         made.name = name
         return made
+
+
+def _ranked(graph: Graph) -> dict[Node, None]:
+    """What boxes are suppressed by, from the last layers on."""
+    found: dict[Node, None] = {}
+    pending = [value.node for node in graph if node.op_type == "NonMaxSuppression" for value in node.inputs if value]
+    while pending:
+        node = pending.pop()
+        if node in found or node.op_type in PARTS:
+            continue
+        found[node] = None
+        if node.op_type not in LAYERS:
+            pending += [value.node for value in node.inputs if value is not None]
+    return found
 
 
 def _reads_images(node: Node) -> bool:

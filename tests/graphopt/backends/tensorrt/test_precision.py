@@ -138,6 +138,28 @@ def test_what_is_directly_behind_the_first_convolution_stays_where_it_is_depthwi
     assert found == ["float32", "float32", "float16", "float16"]
 
 
+def test_scores_that_boxes_are_suppressed_by_stay() -> None:
+    body = """
+    %w = tf.Const() {value = float32[8, 8] repeat [0.3, -0.7, 1.1, 0.9, -0.4]}
+    %v = tf.Const() {value = float32[8, 1] repeat [0.2, 0.7, -0.1]}
+    %size = tf.Const() {value = int32[] 4}
+    %overlap = tf.Const() {value = float32[] 0.5}
+    %flat = tf.Const() {value = int32[1] [-1]}
+    %h = tf.MatMul(%x, %w)
+    %t = tf.Tanh(%h)
+    %l = tf.MatMul(%t, %v)
+    %s = tf.Sigmoid(%l)
+    %r = tf.Reshape(%s, %flat)
+    %y = tf.NonMaxSuppressionV2(%boxes, %r, %size, %overlap)
+    """
+    model = lower(text_model(body, "%boxes: float32[20, 4], %x: float32[20, 8]"), precision="fp16").model
+    types = element_types(model)
+    assert [types[n.input(0)].name for n in model.graph.topological_order() if n.op_type == "MatMul"] == [
+        "float16", "float32",
+    ]  # fmt: skip
+    assert types_by_operator(model)["Sigmoid"] == "float32"
+
+
 def test_a_node_can_be_pinned_by_its_name(network: Model) -> None:
     assert types_by_operator(lower(network, precision="fp16", pinned=("c",)).model)["Conv"] == "float32"
 
