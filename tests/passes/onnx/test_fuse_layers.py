@@ -85,7 +85,7 @@ def test_a_product_takes_what_is_added_to_its_rows(shape: str, is_taken: bool) -
     sizes = f"%s = onnx.Initializer() {{value = int64[{len(dims)}] {dims}}} : int64[{len(dims)}]"
     axes = "%a = onnx.Initializer() {value = int64[1] [0]} : int64[1]"
     part = "%e = onnx.ReduceMax(%x, %a) {keepdims = 0} : float32[4]"
-    more = f"%m = onnx.MatMul(%x, %w) : float32[3, 2]\n%t = onnx.ReduceMax(%e) {{keepdims = 0}} : float32[]"
+    more = "%m = onnx.MatMul(%x, %w) : float32[3, 2]\n%t = onnx.ReduceMax(%e) {keepdims = 0} : float32[]"
     made = "3, 2" if is_taken else "1, 3, 2"
     lines = (f"%o = onnx.Expand(%t, %s) : float32[{shape}]", f"%y = onnx.Add(%m, %o) : float32[{made}]")
     found = operators(fused(build(weights, sizes, axes, part, more, *lines, x="float32[3, 4]")))

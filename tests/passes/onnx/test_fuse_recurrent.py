@@ -74,13 +74,14 @@ def weights() -> str:
     return "\n".join([*lines, "%one = tf.Const() {value = int32[] 1}", "%unit = tf.Const() {value = float32[] 1.0}"])
 
 
-def layer(cell: str, *, state: str = "splat 0.0") -> Model:
-    """A loop over a cell, which collects all outputs and keeps the last one."""
+def layer(cell: str, *, state: str = "splat 0.0", every: bool = True) -> Model:
+    """A loop over a cell, which collects all outputs or the last one alone, and keeps the last one."""
+    written = "tf.TensorScatterUpdate(%p, %index, %row)" if every else "tf.Identity(%row)"
     model = parse_model(
         f"""
 graph @main(%xs: float32[{STEPS}, {BATCH}, {FEATURES}], %h0: float32[{BATCH}, {UNITS}]) -> (%ys, %last) {{
   %zero = tf.Const() {{value = int32[] 0}}
-  %buffer = tf.Const() {{value = float32[{STEPS}, {BATCH}, {UNITS}] splat 0.0}}
+  %buffer = tf.Const() {{value = float32[{STEPS if every else 1}, {BATCH}, {UNITS}] splat 0.0}}
   %zeros = tf.Const() {{value = float32[{BATCH}, {UNITS}] splat 0.0}}
   %loop = tf.While(%zero, %buffer, {"%h0" if state == "given" else "%zeros"}, %xs) {{cond = @cond, body = @body,
     T = [int32, float32, float32, float32]}}
@@ -100,7 +101,7 @@ function @body(%t: int32[], %p: float32[*], %h: float32[*], %xs: float32[*]) -> 
   %j = tf.AddV2(%t, %one)
   %index = tf.Reshape(%t, %pair)
   %row = tf.ExpandDims(%h2, %origin)
-  %q = tf.TensorScatterUpdate(%p, %index, %row)
+  %q = {written}
 }}
 """
     )
@@ -114,10 +115,10 @@ CELLS = {"GRU after": AFTER + GRU, "GRU before": BEFORE + GRU, "RNN": PLAIN}
 
 
 @pytest.mark.parametrize("kind", CELLS)
-@pytest.mark.parametrize("state", ["splat 0.0", "given"])
-def test_layers(kind: str, state: str) -> None:
+@pytest.mark.parametrize(("state", "every"), [("splat 0.0", True), ("given", True), ("given", False)])
+def test_layers(kind: str, state: str, every: bool) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is the oracle: pip install 'graphopt[tensorrt]'")
-    model = layer(CELLS[kind], state=state)
+    model = layer(CELLS[kind], state=state, every=every)
     rng = np.random.default_rng(0)
     feeds = {
         "xs": rng.normal(size=(STEPS, BATCH, FEATURES)).astype(np.float32),
