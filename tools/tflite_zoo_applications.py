@@ -12,6 +12,7 @@ from tflite_zoo import SAMPLES, Built
 
 SIZES = {"InceptionV3": 299, "InceptionResNetV2": 299, "Xception": 299}
 HUGE = ("ConvNeXtLarge", "ConvNeXtXLarge", "NASNetLarge", "VGG16", "VGG19", "EfficientNetV2L", "EfficientNetB7")
+FLAT = 0.05  # of the outputs' spread, that by which they differ from sample to sample
 RAW_PIXELS = ("EfficientNet", "ConvNeXt", "MobileNetV3")  # scale their inputs themselves
 
 
@@ -48,7 +49,9 @@ def build(name: str, rng: Any) -> Built:
     images = pictures(rng, 4, size)
     if name.startswith(RAW_PIXELS):
         images = images * 60 + 120
+    keep_variance(model)
     settle(model, images, rng)
+    spread(model, images, rng)
     spec = tf.TensorSpec((1, size, size, 3), name="x")
     return Built(
         lambda folder: model.export(folder, input_signature=[spec], verbose=False),
@@ -84,3 +87,25 @@ def settle(model: Any, inputs: Any, rng: Any) -> None:
             has_batch_norms = True
     if has_batch_norms:
         model(inputs, training=True)
+
+
+def spread(model: Any, images: Any, rng: Any) -> None:
+    """Let outputs depend on the images: biases of the last layer take off what all outputs have in common."""
+    outputs = model(images).numpy()
+    deviation = outputs.std(0).mean()
+    if deviation < FLAT * outputs.std():
+        last = model.layers[-1]
+        last.bias.assign(last.bias - outputs.mean(0) + rng.normal(size=outputs.shape[-1]) * deviation)
+
+
+def keep_variance(model: Any) -> None:
+    """Scale weights as He et al. do ("Delving Deep into Rectifiers", 2015), where nothing normalises what rectifiers
+    halve the variance of."""
+    import keras
+
+    layers = list(model._flatten_layers())
+    if any(isinstance(item, (keras.layers.BatchNormalization, keras.layers.LayerNormalization)) for item in layers):
+        return
+    for layer in layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)) and layer.activation is keras.activations.relu:
+            layer.kernel.assign(layer.kernel * 2**0.5)
