@@ -65,7 +65,7 @@ def seeded(model: Any, profiles: Mapping[str, Any]) -> list[Sample]:
             shape = profiles[value.name][1] if value.name in profiles else value.shape.static
             kind = value.dtype.numpy or np.dtype(np.float32)
             array = generator.uniform(-1, 1, shape) if value.dtype.is_float else generator.integers(0, 2, shape)
-            sample[value.name] = array.astype(kind)
+            sample[value.name] = np.asarray(array).astype(kind)
         listed.append(sample)
     return listed
 

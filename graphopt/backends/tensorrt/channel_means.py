@@ -13,7 +13,7 @@ from graphopt.ir.model import Model
 from graphopt.ir.value import Node, Value
 from graphopt.names import tensor_name
 
-FEW = 4  # samples kept
+FEW = 8  # samples kept
 
 
 class ChannelMeans:

@@ -21,6 +21,7 @@ from graphopt.passes.quantize.methods import RangeMethod
 from graphopt.runtimes.base import RunError
 
 PERFECT = 200.0  # decibels, where there is no noise
+CHANCE = 0.5  # decibels
 BOUND = 0.9e-2  # of an output's scale, which float16 is to keep within
 SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # of the nodes, first ones first, that stay in float32
 
@@ -86,7 +87,12 @@ def _quantize_best(model: Model, options: TensorRTOptions, known: Calibrated) ->
 
 
 def _best(tried: list[tuple[float, RangeMethod, Model, Outcome]]) -> tuple[float, RangeMethod, Model, Outcome]:
-    return max(tried, key=lambda item: item[0])
+    """The first of those that are better than the ones before by more than what a few samples tell by chance."""
+    best = tried[0]
+    for item in tried[1:]:
+        if item[0] > best[0] + CHANCE:
+            best = item
+    return best
 
 
 def _quantized(model: Model, options: TensorRTOptions, known: Calibrated, method: RangeMethod) -> tuple[Model, Outcome]:
