@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX: pip install 'graphopt[xla]'"),
     pytest.mark.xdist_group("xla"),
 ]
-EXAMPLES = settings(max_examples=12, deadline=None)
+EXAMPLES = settings(max_examples=6, deadline=None)
 
 
 def numbers(*shape: int) -> np.ndarray[Any, Any]:
