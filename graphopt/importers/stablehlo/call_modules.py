@@ -45,14 +45,15 @@ def _expand(model: Model, node: Node) -> None:
         "Tin": tuple(value.dtype for value in node.inputs if value is not None),
         "Tout": tuple(value.dtype for value in node.outputs), "f": FunctionRef(function.name),
     }  # fmt: skip
-    node.op = "tf.StatefulPartitionedCall" if _is_stateful(node, function) else "tf.PartitionedCall"
+    node.op = "tf.StatefulPartitionedCall" if _is_stateful(function) else "tf.PartitionedCall"
     for value, result in zip(node.outputs, function.outputs, strict=True):
         merged = value.shape.merged(Shape(dim if isinstance(dim, int) else None for dim in result.shape.dims or ()))
         value.type = result.type.with_shape(merged if merged is not None else value.shape)
 
 
-def _is_stateful(node: Node, function: Function) -> bool:
-    return any(inner.op in ("tf.StatefulPartitionedCall", "tf.RandomUniform") for inner in function)
+def _is_stateful(function: Function) -> bool:
+    """It calls a function of TensorFlow's, which may do anything."""
+    return any(node.op == "tf.StatefulPartitionedCall" for node in function)
 
 
 def _function(model: Model, node: Node) -> Function:
