@@ -26,30 +26,43 @@ _CLASS = re.compile(r"[A-Za-z_]\w*(::[A-Za-z_]\w*)*\Z", re.ASCII)
 # What the other process runs, in a folder of its own: its argument is a description of the program, as JSON.
 PROGRAM = """
 import json, os, sys
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false --xla_cpu_experimental_ynn_fusion_type= "
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow.compiler.tf2xla import tf2xla_pb2
 from tensorflow.compiler.tf2xla.python import xla
-from tensorflow.python.tools import saved_model_aot_compile as ahead
+from tensorflow.python import _pywrap_tfcompile
 told = json.loads(sys.argv[1])
 with open("program.stablehlo", "rb") as file:
     code = file.read()
 weights = np.load("weights.npz") if told["weights"] else {}
-v1 = tf.compat.v1
-def described(tensors):
-    return {name: v1.saved_model.build_tensor_info(tensor) for name, tensor in tensors.items()}
+config = tf2xla_pb2.Config()
+def add_end(entry, kind, name, tensor):
+    entry.id.node_name, entry.name, entry.type = tensor.op.name, kind + "_" + name, tensor.dtype.as_datatype_enum
+    entry.shape.CopyFrom(tensor.shape.as_proto())
 with tf.Graph().as_default() as graph:
-    inputs = {name: v1.placeholder(dtype, shape, name=name) for name, dtype, shape in told["inputs"]}
+    inputs = [tf.compat.v1.placeholder(dtype, shape, name="feed_" + name) for name, dtype, shape in told["inputs"]]
     held = [tf.constant(weights[key].view(tf.as_dtype(dtype).as_numpy_dtype)) for key, dtype in told["weights"]]
     made = xla.call_module(
-        [*inputs.values(), *held], version=9, module=code, platforms=("CPU",),
+        [*inputs, *held], version=9, module=code, platforms=("CPU",),
         Tout=[dtype for _, dtype, _ in told["outputs"]], Sout=[shape for _, _, shape in told["outputs"]],
     )
-    outputs = {name: tf.identity(value, name=name) for (name, _, _), value in zip(told["outputs"], made)}
-    meta = v1.MetaGraphDef(graph_def=graph.as_graph_def(add_shapes=True))
-    meta.signature_def["main"].CopyFrom(v1.saved_model.build_signature_def(described(inputs), described(outputs)))
-ahead.aot_compile_cpu_meta_graph_def(
-    checkpoint_path="", meta_graph_def=meta, output_prefix=told["prefix"], signature_def_key="main",
-    cpp_class=told["class"], target_triple=told["triple"], target_cpu=told["cpu"], variables_to_feed=(),
+    for (name, _, _), tensor in zip(told["inputs"], inputs):
+        add_end(config.feed.add(), "feed", name, tensor)
+    for (name, _, _), value in zip(told["outputs"], made):
+        add_end(config.fetch.add(), "fetch", name, tf.identity(value, name="fetch_" + name))
+with open("graph.pb", "wb") as file:
+    file.write(graph.as_graph_def(add_shapes=True).SerializeToString())
+with open("config.pbtxt", "w") as file:
+    file.write(text_format.MessageToString(config))
+prefix = told["prefix"]
+os.makedirs(os.path.dirname(prefix))
+_pywrap_tfcompile.Compile(
+    graph="graph.pb", config="config.pbtxt", cpp_class=told["class"], target_triple=told["triple"],
+    target_cpu=told["cpu"], entry_point=told["entry"], out_function_object=prefix + ".o", out_header=prefix + ".h",
+    out_metadata_object=prefix + "_metadata.o", out_constant_buffers_object=prefix + "_constants.o",
+    gen_name_to_index=True, gen_program_shape=False,
 )
 """
 
@@ -95,7 +108,8 @@ def compile_ahead(program: Program, name: str, class_name: str, options: AheadOp
         "inputs": _described(inputs, program.inputs.values()),
         "outputs": _described(outputs, program.outputs.values()),
         "weights": [(key, held.dtype.name) for key, held in zip(keys, program.weights.values(), strict=True)],
-        "prefix": f"{OUTPUT}/{name}", "class": class_name, "cpu": options.cpu, "triple": options.machine,
+        "prefix": f"{OUTPUT}/{name}", "entry": f"__xla_{identifiers([class_name])[0]}",
+        "class": class_name, "cpu": options.cpu, "triple": options.machine,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "program.stablehlo"), "wb") as file:
