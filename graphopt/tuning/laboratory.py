@@ -98,10 +98,10 @@ class Laboratory:
         return self._seconds is not None and time.monotonic() - self._started > self._seconds
 
     def integer_nodes(self) -> list[Node]:
-        """Operators of the main graph that compute in int8, in the order they are computed."""
+        """Operators of the main graph that compute in int8, on the fly at its end, in the order they are computed."""
         decisions = self.plan.decisions
         order = self.model.graph.topological_order()
-        return [node for node in order if node in decisions and decisions[node].mode == "int8"]
+        return [node for node in order if node in decisions and decisions[node].mode in ("int8", "dynamic")]
 
     def kept(self, units: Mapping[Mode, Sequence[Unit]]) -> Recipe:
         """The recipe with units kept in higher precision, by mode."""

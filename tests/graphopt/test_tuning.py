@@ -191,7 +191,7 @@ def test_samples_and_outputs_can_be_given_to_a_bench(model: Model) -> None:
 
 def test_the_layer_that_hurts_comes_first(model: Model) -> None:
     found = sensitivity(model, DATA)
-    assert [item.operator for item in found.layers] == ["FULLY_CONNECTED"] * (LAYERS - 1)  # the last yields floats
+    assert [item.operator for item in found.layers] == ["FULLY_CONNECTED"] * LAYERS
     assert {item.name for item in found.ranking[:2]} == {"layer2", "layer3"}  # both hold the wide tensor
     assert sum(item.share or 0 for item in found.layers) == pytest.approx(1)
     assert all(item.accumulated is not None for item in found.layers)
@@ -301,7 +301,7 @@ def test_sensitivity_as_a_command(folder, capsys) -> None:
     assert main(["sensitivity", "model.tflite", "--data", "data.npz", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["schema"] == "graphopt/sensitivity/v1"
-    assert len(found["layers"]) == LAYERS - 1
+    assert len(found["layers"]) == LAYERS
     assert main(["sensitivity", "model.tflite", "--data", "data.npz", "--top", "2"]) == 0
     assert "layer2" in capsys.readouterr().out
 
