@@ -41,10 +41,10 @@ class Result(NamedTuple):
 def load(source: Any, *, inputs: Names = None, outputs: Names = None, tags: Collection[str] | None = None) -> Model:
     """Read a model.
 
-    `source` is a path (a SavedModel's folder, `.pb`, `.pbtxt`, `.meta`, `.tflite`, `.onnx`, `.jax`, `.stablehlo`), bytes, a GraphDef, a
-    `tf.Graph`, a ConcreteFunction, a Keras model, or a `Model`, which is copied. Inputs and outputs are found
-    unless the source names them; `inputs` and `outputs` name them otherwise, with or without `:0`, and
-    `Signature.reasons` says why each was chosen. `tags` choose a MetaGraph of a SavedModel that holds several.
+    `source` is a path (a SavedModel's folder, `.pb`, `.pbtxt`, `.meta`, `.tflite`, `.onnx`, `.jax`, `.stablehlo`),
+    bytes, a GraphDef, a `tf.Graph`, a ConcreteFunction, a Keras model, or a `Model`, which is copied. Inputs and
+    outputs are found unless the source names them; `inputs` and `outputs` name them otherwise, with or without `:0`,
+    and `Signature.reasons` says why each was chosen. `tags` choose a MetaGraph of a SavedModel that holds several.
 
     Raises `MalformedError` for what is no model and `UsageError` for a name it does not have.
     """

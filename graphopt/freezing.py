@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from graphopt.discovery import Names
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import VARIABLES, Model
 from graphopt.ir.ops import Trait, traits_of
 from graphopt.ir.ops.handles import maker
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node
 from graphopt.ir.variable_flow import ASSIGNS, ModelFlow, initialisers_of
 from graphopt.names import close_names

@@ -158,7 +158,7 @@ def fill_from_session(
 ) -> None:
     """Give the variables that the nodes `outputs` of `model` need their values in `session`."""
     from graphopt.freezing import find_node
-    from graphopt.ir.graph import reachable
+    from graphopt.ir.traversal import reachable
 
     needed = reachable([find_node(model.graph, name) for name in outputs])
     fetches: dict[str, Any] = {}

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from graphopt.ir.dimensions import Dim, symbol
 from graphopt.ir.errors import GraphError
-from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
+from graphopt.ir.graph import Graph
 from graphopt.ir.infer_nodes import NodeTypes, Oracle
 from graphopt.ir.joins import join_shapes, join_types
 from graphopt.ir.known import CONSTANT
 from graphopt.ir.model import ARGUMENT, Function, Model
 from graphopt.ir.shape_values import NODE_LIMIT, ShapeValues
 from graphopt.ir.tensors import Tensor
+from graphopt.ir.traversal import BACK_EDGE_SOURCES
 from graphopt.ir.types import UNKNOWN_DTYPE, Shape, TensorType, unshaped
 from graphopt.ir.value import Node, Value
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from graphopt.ir.attributes import Attribute, FunctionRef
 from graphopt.ir.errors import GraphError, printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.tensors import Tensor
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import UNKNOWN_DTYPE, UNKNOWN_SHAPE, DType, Shape
 from graphopt.ir.value import Node, Value
 

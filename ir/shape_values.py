@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from graphopt.ir.dimensions import Dim
-from graphopt.ir.graph import BACK_EDGE_SOURCES
 from graphopt.ir.known import CONSTANT, known_array
 from graphopt.ir.ops.inference import InferenceContext
 from graphopt.ir.ops.registry import Operator, attributes, find
 from graphopt.ir.ops.traits import Trait
 from graphopt.ir.shape_rules import RULES, SHAPE_SOURCES, Array, object_array
+from graphopt.ir.traversal import BACK_EDGE_SOURCES
 from graphopt.ir.types import DType, Shape
 from graphopt.ir.value import Node, Value
 

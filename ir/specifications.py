@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphopt.ir.errors import UsageError, printable
-from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model
 from graphopt.ir.ops.registry import attributes, traits_of
 from graphopt.ir.ops.traits import Trait, trait_names
+from graphopt.ir.traversal import BACK_EDGE_SOURCES
 from graphopt.ir.value import Node
 
 LIMIT = 20

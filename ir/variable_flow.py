@@ -11,9 +11,10 @@ from typing import NamedTuple, Union
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import ARGUMENT, VARIABLES, Function, Model, callees, variable_name
 from graphopt.ir.ops.interfaces import interface
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import RESOURCE
 from graphopt.ir.value import Node, Value
 

@@ -11,10 +11,11 @@ from contextlib import suppress
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import VerificationError, printable
-from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model, callees, function_references
 from graphopt.ir.operator_rules import Operator, OperatorRules, agree
 from graphopt.ir.ops.interfaces import interface
+from graphopt.ir.traversal import BACK_EDGE_SOURCES
 from graphopt.ir.value import Node, Value
 
 LIMIT = 20  # problems after which looking on tells nobody more

@@ -23,7 +23,7 @@ from rule_targets import Namer
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 OTHERS = "other operators"
-SHARED = "shared"  # the family of rules that are those of another target
+SHARED = "decomposed"  # the family of rules that targets share
 NOTE = "<!-- Written by tools/generate_rule_docs.py from the docstrings of the rules. -->"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import PASS_THROUGH
 from graphopt.ir.model import Function, Model
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node, Value
 from graphopt.passes.removal import is_removable
 

@@ -7,9 +7,9 @@ from hashlib import blake2b
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
-from graphopt.ir.graph import reachable
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.tensors import Tensor
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node, Value
 from graphopt.passes.cleanup.merge_duplicates import value_key
 from graphopt.passes.functions.call_graph import callees_first

@@ -7,7 +7,8 @@ from enum import Enum, auto
 
 from graphopt.ir.attributes import AttributePlaceholder
 from graphopt.ir.errors import MalformedError
-from graphopt.ir.graph import Graph, forward_predecessors
+from graphopt.ir.graph import Graph
+from graphopt.ir.traversal import forward_predecessors
 from graphopt.ir.value import Node, Value
 
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from graphopt.ir.errors import UnsupportedError, UsageError, printable
 from graphopt.ir.formats.graphdef import graphdef_bytes
-from graphopt.ir.graph import Graph, forward_predecessors
+from graphopt.ir.graph import Graph
 from graphopt.ir.infer_nodes import Oracle
 from graphopt.ir.model import Model
+from graphopt.ir.traversal import forward_predecessors
 from graphopt.ir.types import Shape, TensorType, tensor_type
 from graphopt.ir.value import Node, Value
 from graphopt.runtimes.base import Array, Request, RunError, tensor_name

@@ -10,7 +10,8 @@ from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats import wire
 from graphopt.ir.formats.node_def import NodeExtras, NodeReader, located
 from graphopt.ir.formats.op_layout import Layout
-from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
+from graphopt.ir.graph import Graph
+from graphopt.ir.traversal import BACK_EDGE_SOURCES
 from graphopt.ir.value import WIDE, Node, Value
 
 

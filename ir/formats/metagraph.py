@@ -31,9 +31,10 @@ from graphopt.ir.formats.savedmodel_variables import (
 from graphopt.ir.formats.signature_functions import Order
 from graphopt.ir.formats.sniff import is_text
 from graphopt.ir.formats.tensor_proto import TensorReader
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import VARIABLES, Model, Signature, callees, variable_name
 from graphopt.ir.tensors import Mapping, Tensor
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node, Value
 
 METADATA = "metagraph"  # key of `Model.metadata` for what a MetaGraph carries

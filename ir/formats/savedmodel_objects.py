@@ -16,8 +16,8 @@ from graphopt.ir.formats.metagraph_writer import MetaGraphWriter, carried_by
 from graphopt.ir.formats.object_graph import ObjectGraph, read_checkpoint_objects
 from graphopt.ir.formats.object_graph_editor import ObjectGraphEditor, Spec, generic_object, with_variables
 from graphopt.ir.formats.signature_functions import Order, Outlined, order_of, outline, reached_functions
-from graphopt.ir.graph import reachable
 from graphopt.ir.model import VARIABLES, Model, Variable, variable_name
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node, Value
 
 ADDED = "graphopt"  # child of the root that names variables which were not there before

@@ -14,9 +14,10 @@ from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import MalformedError, printable
 from graphopt.ir.formats.checkpoint import OBJECT_GRAPH, Checkpoint
 from graphopt.ir.formats.object_graph import ObjectGraph, read_checkpoint_objects, variable_keys
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import ARGUMENT, Function, Model, Variable, variable_name
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import STRING, UNKNOWN_DTYPE, UNKNOWN_SHAPE, DType, Shape
 from graphopt.ir.value import Node, Value
 

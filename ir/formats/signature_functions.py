@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
-from graphopt.ir.graph import reachable
 from graphopt.ir.model import ARGUMENT, Function, Model, Signature, callees, function_references
 from graphopt.ir.ops.interfaces import interface
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import Shape
 from graphopt.ir.value import Node, Value
 

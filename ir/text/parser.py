@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from graphopt.ir.errors import printable
-from graphopt.ir.graph import BACK_EDGE_SOURCES, Graph
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import ARGUMENT, Function, Model, Signature, function_references
 from graphopt.ir.text.attributes import parse_attribute
 from graphopt.ir.text.lexer import Lexer
@@ -20,6 +20,7 @@ from graphopt.ir.text.statements import (
     parse_graph_text,
     parse_signature_text,
 )
+from graphopt.ir.traversal import BACK_EDGE_SOURCES
 from graphopt.ir.types import UNKNOWN_DTYPE, DType
 from graphopt.ir.value import Node, Value
 

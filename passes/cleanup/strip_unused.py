@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphopt.ir.errors import UsageError, printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import ARGUMENT, Function, computed_inputs
 from graphopt.ir.ops import Trait, traits_of
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import DTYPES, Shape, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import CONSTANT
 from graphopt.ir.model import ARGUMENT, Function, Model, callees
 from graphopt.ir.ops import Trait, find
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext

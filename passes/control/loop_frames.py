@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graphopt.ir.graph import Graph, forward_predecessors
+from graphopt.ir.graph import Graph
+from graphopt.ir.traversal import forward_predecessors
 from graphopt.ir.value import Node
 
 ENTERS = frozenset({"tf.Enter", "tf.RefEnter"})

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
-from graphopt.ir.graph import Graph, forward_predecessors
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import PASS_THROUGH
 from graphopt.ir.model import Function, Model
+from graphopt.ir.traversal import forward_predecessors
 from graphopt.ir.types import BOOL
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import PassContext

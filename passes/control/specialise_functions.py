@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import constant_type, known_tensor
 from graphopt.ir.model import ARGUMENT, Function, Model, callees, variable_name
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node, Value
 from graphopt.passes.base import Pass, PassContext
 from graphopt.passes.control.call_sites import (

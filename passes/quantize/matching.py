@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 
 from graphopt.ir.errors import UsageError, printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import Function, Model, callees
+from graphopt.ir.traversal import reachable
 from graphopt.ir.value import Node
 from graphopt.passes.quantize.recipe import FLOAT, OperatorRecipe, Recipe, Rule
 

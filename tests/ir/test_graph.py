@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from graphopt.ir import Graph, GraphError, Node, Value, tensor_type
-from graphopt.ir.graph import reachable
 from graphopt.ir.text import parse_graph, print_graph
+from graphopt.ir.traversal import reachable
 from graphopt.ir.verifier import problems, verify
 
 FLOAT = tensor_type("float32")

@@ -13,7 +13,7 @@ from graphopt.backends.onnx.options import OnnxOptions
 from graphopt.backends.onnx.rules.spectra import COMPLEX
 from graphopt.backends.onnx.table import all_rules
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
-from graphopt.backends.tflite.tables import drop_tables, hold_contents
+from graphopt.backends.tables import drop_tables, hold_contents
 from graphopt.freezing import freeze_model
 from graphopt.ir.errors import UsageError, printable
 from graphopt.ir.formats.onnx.elements import NUMBERS

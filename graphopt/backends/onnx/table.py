@@ -30,13 +30,12 @@ FAMILIES = (
     "blocks",
     "computed_blocks",
     "images",
-    "crops",
     "random",
     "text",
     "quantization",
     "detection",
     "control",
-    "shared",
+    "decomposed",
 )
 FIRST_FAMILIES = ("spectra",)
 

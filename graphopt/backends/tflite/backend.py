@@ -7,6 +7,7 @@ from typing import Any
 from graphopt.backends.base import Finding, Lowered, UnloweredError, make_options
 from graphopt.backends.ends import drop_idle_targets, guard_outputs, plain_outputs
 from graphopt.backends.signatures import chosen_signatures, distinct_signatures
+from graphopt.backends.tables import drop_tables, hold_contents
 from graphopt.backends.tflite.adoption import adopt, shorten_names
 from graphopt.backends.tflite.conversion import tell_origin
 from graphopt.backends.tflite.findings import leftovers
@@ -15,7 +16,7 @@ from graphopt.backends.tflite.options import TFLiteOptions
 from graphopt.backends.tflite.passthrough import custom_notes, pass_through
 from graphopt.backends.tflite.pictures import INLINE, loop_over_pictures
 from graphopt.backends.tflite.signatures import join, signature_model
-from graphopt.backends.tflite.tables import drop_tables, fill_tables, hold_contents
+from graphopt.backends.tflite.tables import fill_tables
 from graphopt.backends.tflite.variables import changing_variables, has_state, initialise, lower_handles, order_effects
 from graphopt.ir.model import Model
 from graphopt.ir.tensors import Tensor

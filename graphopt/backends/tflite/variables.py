@@ -10,10 +10,11 @@ import numpy as np
 from graphopt.freezing import select_signature
 from graphopt.ir.attributes import FunctionRef
 from graphopt.ir.errors import printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import hold
 from graphopt.ir.model import Function, Model, Variable, callees, variable_name
 from graphopt.ir.tensors import Tensor
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import BOOL, INT32, RESOURCE, SCALAR, TensorType
 from graphopt.ir.value import Node, Value
 from graphopt.ir.variable_flow import ModelFlow

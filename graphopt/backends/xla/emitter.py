@@ -19,10 +19,11 @@ from graphopt.backends.xla.options import NARROW, XlaOptions
 from graphopt.backends.xla.table import all_rules
 from graphopt.ir.dimensions import KnownDim
 from graphopt.ir.errors import printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.known import known_tensor
 from graphopt.ir.model import Model, Signature
 from graphopt.ir.tensors import ArrayTensor, Tensor
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import DTYPES, FLOAT32, INT32, Shape, TensorType, dtype_of
 from graphopt.ir.value import Node, Value
 

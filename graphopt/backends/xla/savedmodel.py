@@ -18,8 +18,8 @@ CALLING_CONVENTION = 7  # the last one by which TensorFlow puts numbers for unkn
 def called_model(model: Model) -> Model:
     """A model whose signatures call the programs of `model`, of the `xla` dialect; weights are constants.
 
-    `graphopt.save(called_model(lowered.model), "folder/")` is a SavedModel that TensorFlow runs, compiled by XLA for the
-    sizes it meets. Raises `UnsupportedError` for another model.
+    `graphopt.save(called_model(lowered.model), "folder/")` is a SavedModel that TensorFlow runs, compiled by XLA for
+    the sizes it meets. Raises `UnsupportedError` for another model.
     """
     if model.format != FORMAT:
         raise UnsupportedError("only a model that was lowered to XLA has programs to call")

@@ -19,8 +19,9 @@ from graphopt.importers.stablehlo.scope import Scope
 from graphopt.importers.stablehlo.translation import ImportRefusal, Translator
 from graphopt.ir.dimensions import symbol
 from graphopt.ir.errors import MalformedError, UnsupportedError, printable
-from graphopt.ir.graph import Graph, reachable
+from graphopt.ir.graph import Graph
 from graphopt.ir.model import Model
+from graphopt.ir.traversal import reachable
 from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Value
 

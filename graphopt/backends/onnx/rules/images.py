@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphopt.backends.decompositions.interpolation import image_dims, interpolation_weights, scaling_weights
 from graphopt.backends.legalization import Array, Lowering, shaped
 from graphopt.backends.onnx.rules.common import longs, transpose
 from graphopt.backends.onnx.table import RULES
-from graphopt.backends.tflite.rules.image import image_dims, interpolation_weights, scaling_weights
 from graphopt.ir.types import FLOAT32, Shape, TensorType
 from graphopt.ir.value import Value
 
@@ -153,11 +153,3 @@ def patches(op: Lowering) -> Value:
     attrs = {"strides": (1, *strides, 1), "dilations": (1, *rates, 1), "padding": op.attr("padding")}
     made = op.step("Conv2D", value, taps, **attrs)
     return made if op.type.dtype is FLOAT32 else op.step("Cast", made, SrcT=FLOAT32, DstT=op.type.dtype)
-
-
-@RULES.legalize("tf.AdjustContrastv2")
-def contrast(op: Lowering) -> Value:
-    """The distance of each pixel from the mean of its channel, multiplied."""
-    value, rank = op.input(0), op.rank(op.input(0))
-    mean = op.step("Mean", value, op.integers([rank - 3, rank - 2], name=f"{op.node.name}/axes"), keep_dims=True)
-    return op.step("AddV2", op.step("Mul", op.step("Sub", value, mean), op.input(1)), mean)

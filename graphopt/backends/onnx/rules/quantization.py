@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.backends.decompositions.fake_quantization import bounds, nudged
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.table import RULES
-from graphopt.backends.tflite.rules.fake_quantization import bounds, nudged
 from graphopt.ir.types import INT8, UINT8, TensorType
 from graphopt.ir.value import Value
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from graphopt.backends.decompositions import complex_numbers
 from graphopt.backends.legalization import Lowering, RuleTable
-from graphopt.backends.tflite.rules import parts
 from graphopt.ir.known import known_array
 from graphopt.ir.types import COMPLEX64
 from graphopt.ir.value import Value
@@ -12,9 +12,9 @@ FIRST = RuleTable("onnx")  # rules that are done with before all others begin
 COMPLEX = frozenset({"tf.Real", "tf.Imag", "tf.ComplexAbs", "tf.Angle", "tf.IRFFT", "tf.IRFFT2D"})
 PARTS = ("tf.Real", "tf.Imag")
 
-FIRST.legalize(*PARTS)(parts.part)
-FIRST.legalize("tf.ComplexAbs")(parts.magnitude)
-FIRST.legalize("tf.IRFFT")(parts.inverse_transform)
+FIRST.legalize(*PARTS)(complex_numbers.part)
+FIRST.legalize("tf.ComplexAbs")(complex_numbers.magnitude)
+FIRST.legalize("tf.IRFFT")(complex_numbers.inverse_transform)
 
 
 @FIRST.legalize(*PARTS, "tf.ComplexAbs")
@@ -23,9 +23,9 @@ def transform(op: Lowering) -> Value:
     node = op.input(0).node
     known = known_array(node.input(1)) if node.op == "tf.RFFT" else None
     length = 0 if known is None else int(known.reshape(-1)[0])
-    if node.output.dtype is not COMPLEX64 or not 0 < length <= parts.LONGEST:
+    if node.output.dtype is not COMPLEX64 or not 0 < length <= complex_numbers.LONGEST:
         op.refuse(f"it is a part of what {node.op_type} computes")
-    return parts.parts_by_matrix(op, node, length)
+    return complex_numbers.parts_by_matrix(op, node, length)
 
 
 @FIRST.legalize("tf.RFFT2D")

@@ -9,7 +9,7 @@ import numpy as np
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.onnx.rules.common import cast
 from graphopt.backends.onnx.table import RULES
-from graphopt.backends.tflite.tables import contents
+from graphopt.backends.tables import contents
 from graphopt.ir.known import known_array
 from graphopt.ir.tensors import Tensor, tensor
 from graphopt.ir.types import FLOAT32, INT32, INT64, STRING, DType, TensorType

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.kernels import scalar, step
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.known import known_array
 from graphopt.ir.value import Value
@@ -18,7 +17,7 @@ def left_shift(op: Lowering) -> Value:
     if places.size and (places.min() < 0 or places.max() >= op.type.dtype.bits):
         op.refuse("it shifts by more places than there are")
     factors = np.left_shift(np.ones_like(places), places)
-    return step(op, "Mul", op.input(0), op.constant(factors, name=f"{op.node.name}/factor"))
+    return op.step("Mul", op.input(0), op.constant(factors, name=f"{op.node.name}/factor"))
 
 
 @RULES.legalize("tf.Invert")
@@ -26,7 +25,7 @@ def inverted(op: Lowering) -> Value:
     """All bits the other way round: the distance from the number that has all of them."""
     dtype = op.type.dtype
     ones = -1 if dtype.kind == "int" else (1 << dtype.bits) - 1
-    return step(op, "Sub", scalar(op, ones, op.input(0)), op.input(0))
+    return op.step("Sub", op.scalar(ones, op.input(0)), op.input(0))
 
 
 @RULES.legalize("tf.BitwiseAnd")
@@ -44,7 +43,7 @@ def united(op: Lowering) -> Value:
         return value
     bits = op.type.dtype.bits
     signed = mask - (1 << bits) if op.type.dtype.kind == "int" and mask >> (bits - 1) else mask
-    return step(op, "AddV2", step(op, "Sub", value, _masked(op, value, mask)), scalar(op, signed, value))
+    return op.step("AddV2", op.step("Sub", value, _masked(op, value, mask)), op.scalar(signed, value))
 
 
 def _with_mask(op: Lowering) -> tuple[Value, int]:
@@ -68,10 +67,10 @@ def _masked(op: Lowering, value: Value, mask: int) -> Value:
             end += 1
         part = _below(op, value, end)
         if start:
-            part = step(op, "Sub", part, _below(op, value, start))
-        total = part if total is None else step(op, "AddV2", total, part)
+            part = op.step("Sub", part, _below(op, value, start))
+        total = part if total is None else op.step("AddV2", total, part)
         start = end
-    return step(op, "ZerosLike", value) if total is None else total
+    return op.step("ZerosLike", value) if total is None else total
 
 
 def _below(op: Lowering, value: Value, places: int) -> Value:
@@ -80,6 +79,6 @@ def _below(op: Lowering, value: Value, places: int) -> Value:
     if places >= bits:
         return value
     if places == bits - 1 and op.type.dtype.kind == "int":  # two to that power is one more than the type holds
-        lifted = step(op, "Sub", value, scalar(op, -(1 << places), value))
-        return step(op, "SelectV2", step(op, "Less", value, scalar(op, 0, value)), lifted, value)
-    return step(op, "FloorMod", value, scalar(op, 1 << places, value))
+        lifted = op.step("Sub", value, op.scalar(-(1 << places), value))
+        return op.step("SelectV2", op.step("Less", value, op.scalar(0, value)), lifted, value)
+    return op.step("FloorMod", value, op.scalar(1 << places, value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import move, step
+from graphopt.backends.tflite.rules.kernels import move
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir import dimensions
@@ -26,8 +26,8 @@ def blocks(op: Lowering) -> Value:
         op.refuse(f"its layout is {layout}")
     last = op.integers([0, 2, 3, 1], name=f"{op.node.name}/channels_last")
     first = op.integers([0, 3, 1, 2], name=f"{op.node.name}/channels_first")
-    moved = step(op, op.node.op_type, step(op, "Transpose", op.input(0), last), block_size=size, data_format=b"NHWC")
-    return step(op, "Transpose", moved, first)
+    moved = op.step(op.node.op_type, op.step("Transpose", op.input(0), last), block_size=size, data_format=b"NHWC")
+    return op.step("Transpose", moved, first)
 
 
 @RULES.legalize(*BATCHES)
@@ -78,11 +78,3 @@ def _with_one_last_axis(op: Lowering, value: Value, operands: tuple[Value, Value
         if found is not None:
             return found
     op.refuse("more than one of its dimensions is unknown", "give the inputs shapes (set-shapes)")
-
-
-@RULES.legalize("tf.SpaceToBatch", "tf.BatchToSpace")
-def batches_of_squares(op: Lowering) -> Value:
-    """Square blocks of height and width moved into the batch, or back."""
-    size = int(op.attr("block_size") or 0)
-    block = op.integers([size, size], name=f"{op.node.name}/block")
-    return step(op, f"{op.node.op_type}ND", op.input(0), block, op.input(1))

@@ -8,7 +8,6 @@ import numpy as np
 
 from graphopt.backends.legalization import Array, Lowering, shaped
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape, transpose
-from graphopt.backends.tflite.rules.kernels import step
 from graphopt.backends.tflite.rules.windows import Window, as_before, as_float32, check_float, unexplicit, window
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.tensors import contiguous
@@ -85,7 +84,7 @@ def _by_group(op: Lowering, groups: int) -> Value:
     else:
         kernel = [op.constant(contiguous(part), name=name) for part in np.split(held, groups, axis=4)]
     kept = {key: op.attr(key) for key in ("strides", "padding", "dilations", "data_format")}
-    made = [step(op, "Conv3D", *parts, **kept) for parts in zip(x, kernel, strict=True)]
+    made = [op.step("Conv3D", *parts, **kept) for parts in zip(x, kernel, strict=True)]
     return op.edit.node("tf.ConcatV2", [*made, last], {"N": groups}).output
 
 

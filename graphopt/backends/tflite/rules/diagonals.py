@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.kernels import move, step, whole
+from graphopt.backends.tflite.rules.kernels import move
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import INT32
@@ -20,7 +20,7 @@ def diagonal_matrix(op: Lowering) -> Value:
         return move(op, "MATRIX_DIAG", op.input(0))
     place = _diagonal(op, 1)
     size = op.input(0).shape[-1] if op.rank(op.input(0)) else None
-    rows, columns = (whole(op, index, "the size of the matrix") for index in (2, 3))
+    rows, columns = (op.whole(index, "the size of the matrix") for index in (2, 3))
     if op.constant_input(4, "the padding").any():
         op.refuse("there is something other than zeros beside the diagonal")
     if not place and {rows, columns} <= {-1, size}:
@@ -34,7 +34,7 @@ def diagonal_matrix(op: Lowering) -> Value:
     wanted = [least if given == -1 else given for given, least in zip((rows, columns), needed, strict=True)]
     margins = [[0, 0]] * (op.rank(op.input(0)) - 1)
     margins += [[above, wanted[0] - needed[0]], [left, wanted[1] - needed[1]]]
-    return step(op, "Pad", step(op, "MatrixDiag", op.input(0)), op.integers(margins, name=f"{op.node.name}/margins"))
+    return op.step("Pad", op.step("MatrixDiag", op.input(0)), op.integers(margins, name=f"{op.node.name}/margins"))
 
 
 @RULES.legalize("tf.MatrixSetDiag", "tf.MatrixSetDiagV2", "tf.MatrixSetDiagV3")
@@ -47,9 +47,9 @@ def replaced_diagonal(op: Lowering) -> Value:
     held = [op.integers(number, name=f"{op.node.name}/{name}") for name, number in (
         ("k", place), ("rows", rows), ("columns", columns))]  # fmt: skip
     zero = op.scalar(0, op.input(1))
-    other = step(op, "MatrixDiagV2", op.input(1), *held, zero)
+    other = op.step("MatrixDiagV2", op.input(1), *held, zero)
     mask = op.constant(np.eye(rows, columns, place, dtype=bool), name=f"{op.node.name}/mask")
-    return step(op, "SelectV2", mask, other, op.input(0))
+    return op.step("SelectV2", mask, other, op.input(0))
 
 
 @RULES.legalize("tf.MatrixDiagPart", "tf.MatrixDiagPartV2", "tf.MatrixDiagPartV3", "tf.DiagPart")
@@ -71,7 +71,7 @@ def diagonal_part(op: Lowering) -> Value:
     vectors = ([0] * outer + [begin], [0] * outer + [end], [1] * outer + [columns + 1])
     operands = (op.integers(numbers, name=f"{op.node.name}/slice") for numbers in vectors)
     all_of_batch = (1 << outer) - 1
-    return step(op, "StridedSlice", flat, *operands, begin_mask=all_of_batch, end_mask=all_of_batch)
+    return op.step("StridedSlice", flat, *operands, begin_mask=all_of_batch, end_mask=all_of_batch)
 
 
 @RULES.legalize("tf.Diag")
@@ -79,10 +79,10 @@ def diagonal_of_tensor(op: Lowering) -> Value:
     """A matrix with a vector on its diagonal; what has more dimensions is written out in a row first."""
     value = op.input(0)
     if op.rank(value) == 1:
-        return step(op, "MatrixDiag", value)
-    row = step(op, "Reshape", value, op.integers([-1], name=f"{op.node.name}/row"))
+        return op.step("MatrixDiag", value)
+    row = op.step("Reshape", value, op.integers([-1], name=f"{op.node.name}/row"))
     wanted = op.integers([*op.static(value), *op.static(value)], name=f"{op.node.name}/shape")
-    return step(op, "Reshape", step(op, "MatrixDiag", row), wanted)
+    return op.step("Reshape", op.step("MatrixDiag", row), wanted)
 
 
 @RULES.legalize("tf.MatrixBandPart")
@@ -91,7 +91,7 @@ def band(op: Lowering) -> Value:
     known."""
     value = op.input(0)
     rows, columns = (value.shape.dims or ())[-2:] if op.rank(value) > 1 else (None, None)
-    below, above = (whole(op, place, "the width of the band") for place in (1, 2))
+    below, above = (op.whole(place, "the width of the band") for place in (1, 2))
     if below < 0 and above < 0:
         return value
     if isinstance(rows, int) and isinstance(columns, int):
@@ -103,25 +103,25 @@ def band(op: Lowering) -> Value:
     else:
         mask = _computed_band(op, value, below, above)
     zero = op.constant(np.zeros((), value.dtype.numpy), name=f"{op.node.name}/zero")
-    return step(op, "SelectV2", mask, value, zero)
+    return op.step("SelectV2", mask, value, zero)
 
 
 def _computed_band(op: Lowering, value: Value, below: int, above: int) -> Value:
     """Where the number of the column is near enough to that of the row."""
-    shape = step(op, "Shape", value, out_type=INT32)
+    shape = op.step("Shape", value, out_type=INT32)
     zero, one = (op.integers(number, name=f"{op.node.name}/{number}") for number in (0, 1))
     counted = []
     for place in (-2, -1):
-        size = step(op, "GatherV2", shape, op.integers(place + op.rank(value), name=f"{op.node.name}/place"), zero)
-        counted.append(step(op, "Range", zero, size, one))
-    distance = step(op, "Sub", counted[1], step(op, "ExpandDims", counted[0], one))
+        size = op.step("GatherV2", shape, op.integers(place + op.rank(value), name=f"{op.node.name}/place"), zero)
+        counted.append(op.step("Range", zero, size, one))
+    distance = op.step("Sub", counted[1], op.step("ExpandDims", counted[0], one))
     bounds = (("GreaterEqual", -below), ("LessEqual", above))
     kept = [
-        step(op, kind, distance, op.integers(bound, name=f"{op.node.name}/bound"))
+        op.step(kind, distance, op.integers(bound, name=f"{op.node.name}/bound"))
         for (kind, bound), width in zip(bounds, (below, above), strict=True)
         if width >= 0
     ]
-    return kept[0] if len(kept) == 1 else step(op, "LogicalAnd", *kept)
+    return kept[0] if len(kept) == 1 else op.step("LogicalAnd", *kept)
 
 
 def _diagonal(op: Lowering, index: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.broadcasting import stretched
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape
-from graphopt.backends.tflite.rules.kernels import compute, narrowed, step
+from graphopt.backends.tflite.rules.kernels import compute, narrowed
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import INT64, STRING, TensorType
 from graphopt.ir.value import Value
@@ -58,7 +58,7 @@ def division_of_sizes(op: Lowering) -> Value | None:
     if op.type.dtype is not INT64:
         return None
     a, b = narrowed(op, op.input(0)), narrowed(op, op.input(1))
-    return step(op, "Cast", step(op, op.node.op_type, a, b), SrcT=a.dtype, DstT=INT64, Truncate=False)
+    return op.step("Cast", op.step(op.node.op_type, a, b), SrcT=a.dtype, DstT=INT64, Truncate=False)
 
 
 @RULES.legalize(*ARITHMETIC)
@@ -69,8 +69,8 @@ def arithmetic(op: Lowering) -> Value:
         op.refuse("LiteRT does not join strings")
     kernel = ARITHMETIC[op.node.op]
     if op.node.op == "tf.TruncateDiv" and op.type.dtype.is_float:
-        quotient = step(op, "RealDiv", op.input(0), op.input(1))
-        return step(op, "Mul", step(op, "Floor", step(op, "Abs", quotient)), step(op, "Sign", quotient))
+        quotient = op.step("RealDiv", op.input(0), op.input(1))
+        return op.step("Mul", op.step("Floor", op.step("Abs", quotient)), op.step("Sign", quotient))
     return stretched(op, kernel, op.input(0), op.input(1), fused_activation_function=NO_ACTIVATION)
 
 
@@ -88,9 +88,9 @@ def atan2(op: Lowering) -> Value:
         target = op.type.shape.static
         if target is not None:
             shape = op.integers(target, name=f"{op.node.name}/shape")
-            y, x = (v if v.shape.static == target else step(op, "BroadcastTo", v, shape) for v in (y, x))
+            y, x = (v if v.shape.static == target else op.step("BroadcastTo", v, shape) for v in (y, x))
         else:
-            y, x = step(op, "Mul", y, step(op, "OnesLike", x)), step(op, "Mul", x, step(op, "OnesLike", y))
+            y, x = op.step("Mul", y, op.step("OnesLike", x)), op.step("Mul", x, op.step("OnesLike", y))
             y, x = _stretched(op, y), _stretched(op, x)
     return compute(op, "ATAN2", y, x)
 
@@ -120,7 +120,7 @@ def add_n(op: Lowering) -> Value:
     if len(others) > 1 and dtype in ("float32", "int32"):
         return compute(op, "ADD_N", *op.inputs)
     for other in others:
-        first = step(op, "AddV2", first, other)
+        first = op.step("AddV2", first, other)
     return first
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import compute, move, scalar, step, whole
+from graphopt.backends.tflite.rules.kernels import compute, move
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir import dimensions
@@ -29,13 +29,13 @@ def filled_alike(op: Lowering) -> Value:
     if value.dtype is STRING:
         number = op.constant(np.array(b"", object), name=f"{op.node.name}/nothing")
     else:
-        number = scalar(op, float(op.node.op == "tf.OnesLike"), value)
+        number = op.scalar(float(op.node.op == "tf.OnesLike"), value)
     static = value.shape.static
     if static is not None:
-        return step(op, "Fill", op.integers(static, name=f"{op.node.name}/shape"), number)
+        return op.step("Fill", op.integers(static, name=f"{op.node.name}/shape"), number)
     if op.node.op == "tf.OnesLike" and value.dtype.name in ("float32", "int32", "int64"):
-        return step(op, "AddV2", step(op, "ZerosLike", value), number)
-    return step(op, "Fill", step(op, "Shape", value, out_type=INT32), number)
+        return op.step("AddV2", op.step("ZerosLike", value), number)
+    return op.step("Fill", op.step("Shape", value, out_type=INT32), number)
 
 
 @RULES.legalize("tf.BroadcastTo")
@@ -95,7 +95,7 @@ def _pad_joined(op: Lowering, value: Value) -> Value:
     if flat is None:
         op.refuse("more than one of its dimensions is unknown", "give the inputs shapes (set-shapes)")
     around = op.integers([margins[group[0]].tolist() for group in groups], name=f"{op.node.name}/margins")
-    padded = step(op, op.node.op_type, flat, around, *op.inputs[2:])
+    padded = op.step(op.node.op_type, flat, around, *op.inputs[2:])
     found = reshaped(op, padded, op.type.shape.dims)
     if found is None:
         op.refuse("more than one of its dimensions is unknown", "give the inputs shapes (set-shapes)")
@@ -114,19 +114,6 @@ def count(op: Lowering) -> Value:
     return compute(op, "RANGE", *op.inputs)
 
 
-@RULES.legalize("tf.LinSpace")
-def evenly_spaced(op: Lowering) -> Value:
-    """A known count of numbers at equal distances, the bounds among them."""
-    many = whole(op, 2, "the count of numbers")
-    start, stop = op.input(0), op.input(1)
-    dtype = op.type.dtype.numpy
-    if many < 2 or dtype is None:
-        shape = op.integers([many], name=f"{op.node.name}/shape")
-        return step(op, "Fill", shape, start)
-    places = op.constant(np.arange(many).astype(dtype) / (many - 1), name=f"{op.node.name}/places")
-    return step(op, "AddV2", start, step(op, "Mul", places, step(op, "Sub", stop, start)))
-
-
 @RULES.legalize("tf.OneHot")
 def one_hot(op: Lowering) -> Value:
     """One value at the place that an index names, another one elsewhere."""
@@ -134,7 +121,7 @@ def one_hot(op: Lowering) -> Value:
     if depth.dtype is not INT32:
         depth = as_int32(op, depth)
     if indices.dtype.name not in ("int32", "int64"):
-        indices = step(op, "Cast", indices, SrcT=indices.dtype, DstT=INT32, Truncate=False)
+        indices = op.step("Cast", indices, SrcT=indices.dtype, DstT=INT32, Truncate=False)
     return move(op, "ONE_HOT", indices, depth, on, off, axis=int(op.attr("axis")))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Array, Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import move, step, whole
+from graphopt.backends.tflite.rules.kernels import move
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.known import known_array
@@ -17,7 +17,7 @@ from graphopt.ir.value import Value
 @RULES.legalize("tf.GatherV2", "tf.Gather")
 def gather(op: Lowering) -> Value:
     """Slices along a constant axis, for each member of the batch its own where there are batch dimensions."""
-    axis = whole(op, 2, "its axis") if op.node.op == "tf.GatherV2" else 0
+    axis = op.whole(2, "its axis") if op.node.op == "tf.GatherV2" else 0
     value, indices = op.input(0), _indices(op, op.input(1))
     batch = int(op.attr("batch_dims", 0) or 0)
     if axis < 0:
@@ -55,10 +55,10 @@ def stitch(op: Lowering) -> Value:
                 op.refuse("the shape of its rows is not known", "give the inputs shapes (set-shapes)")
             rows.append(flat)
     axis = op.integers(0, name=f"{op.node.name}/axis")
-    joined = rows[0] if len(rows) == 1 else step(op, "ConcatV2", *rows, axis, N=len(rows))
+    joined = rows[0] if len(rows) == 1 else op.step("ConcatV2", *rows, axis, N=len(rows))
     if order.tolist() == list(range(sum(item.size for item in places))):
         return joined
-    return step(op, "GatherV2", joined, op.integers(order, name=f"{op.node.name}/order"), axis, batch_dims=0)
+    return op.step("GatherV2", joined, op.integers(order, name=f"{op.node.name}/order"), axis, batch_dims=0)
 
 
 def _last_row_for_each_place(op: Lowering, places: Array) -> Array:
@@ -74,5 +74,5 @@ def _indices(op: Lowering, value: Value) -> Value:
     if value.dtype is INT64 and known_array(value) is not None:
         return as_int32(op, value)
     if value.dtype not in (INT32, INT64) and value.dtype.is_integer:
-        return step(op, "Cast", value, SrcT=value.dtype, DstT=INT32, Truncate=False)
+        return op.step("Cast", value, SrcT=value.dtype, DstT=INT32, Truncate=False)
     return value

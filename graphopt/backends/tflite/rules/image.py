@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphopt.backends.decompositions.interpolation import image_dims, interpolation_weights, scaling_weights
 from graphopt.backends.legalization import Array, Lowering, shaped
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION, reshape
-from graphopt.backends.tflite.rules.resampling import kernel_weights
 from graphopt.backends.tflite.rules.windows import as_before, as_float32
 from graphopt.backends.tflite.table import RULES
-from graphopt.ir.ops import find
 from graphopt.ir.types import FLOAT32
 from graphopt.ir.value import Value
 
@@ -43,53 +42,10 @@ def resize_by_weights(op: Lowering) -> Value:
     return _resampled(op, *interpolation_weights(op))
 
 
-def interpolation_weights(op: Lowering) -> tuple[Array, Array]:
-    """How much each row and column of images of known size counts for each of the result: what the operator itself
-    makes of rows of which one alone is not zero."""
-    _, height, width, _ = image_dims(op)
-    sizes = op.constant_input(1, "the size")
-    operator = find(op.node.op)
-    if operator is None or operator.evaluate is None:
-        op.refuse("how it interpolates is not known")
-    attrs, weights = {**op.attrs, "T": FLOAT32}, []
-    for source, wanted in ((height, int(sizes[0])), (width, int(sizes[1]))):
-        lines = np.eye(source, dtype=np.float32).reshape(1, source, 1, source)
-        made = operator.evaluate(attrs, lines, np.array([wanted, 1], np.int32))
-        weights.append(np.asarray(made, np.float32).reshape(wanted, source))
-    return weights[0], weights[1]
-
-
 @RULES.legalize("tf.ScaleAndTranslate")
 def scale_and_translate(op: Lowering) -> Value:
     """Any of the resampling kernels, smoothing or not, for images of known size."""
     return _resampled(op, *scaling_weights(op))
-
-
-def scaling_weights(op: Lowering) -> tuple[Array, Array]:
-    """How much each row and column counts for each of the scaled and moved image."""
-    _, height, width, _ = image_dims(op)
-    size, scale, shift = (op.constant_input(place, what) for place, what in ((1, "the size"), (2, "the scale"),
-                                                                            (3, "the translation")))  # fmt: skip
-    weights = []
-    for axis, source in enumerate((height, width)):
-        made = kernel_weights(
-            op.text("kernel_type"), source, int(size[axis]), scale[axis], shift[axis], op.attr("antialias")
-        )
-        if made is None:
-            op.refuse(f"its kernel '{op.text('kernel_type')}' is not known")
-        weights.append(made)
-    return weights[0], weights[1]
-
-
-def image_dims(op: Lowering) -> tuple[object, int, int, int]:
-    """Batch, height, width and channels. Refuses where the last three are not known."""
-    dims = op.input(0).shape.dims
-    if dims is None or len(dims) != 4:
-        op.refuse("the rank of the images is not known", "give the inputs shapes (set-shapes)")
-    batch, height, width, channels = dims
-    if not isinstance(height, int) or not isinstance(width, int) or not isinstance(channels, int):
-        op.refuse(f"the size of the images, {op.input(0).shape}, is not known", "give the inputs shapes (set-shapes)")
-    return batch, height, width, channels
 
 
 def _resampled(op: Lowering, rows: Array, columns: Array) -> Value:

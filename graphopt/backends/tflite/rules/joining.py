@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import NO_ACTIVATION
-from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, compute_all, move, step, supported, whole
+from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, compute_all, move, supported
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import STRING
 from graphopt.ir.value import Value
@@ -17,7 +17,7 @@ def concatenation(op: Lowering) -> Value:
     """Tensors joined along a constant axis; what is known to be empty is left out."""
     place = 0 if op.node.op == "tf.Concat" else len(op.inputs) - 1
     values = [value for number, value in enumerate(op.inputs) if number != place]
-    return joined(op, values, whole(op, place, "its axis"))
+    return joined(op, values, op.whole(place, "its axis"))
 
 
 def joined(op: Lowering, values: Sequence[Value], axis: int) -> Value:
@@ -43,8 +43,8 @@ def pack(op: Lowering) -> Value:
     if len(values) > 1 and op.type.dtype is STRING:
         op.refuse("LiteRT does not join tensors of strings")
     place = op.integers(axis, name=f"{op.node.name}/axis")
-    expanded = [step(op, "ExpandDims", value, place) for value in values]
-    return expanded[0] if len(values) == 1 else step(op, "ConcatV2", *expanded, place, N=len(values))
+    expanded = [op.step("ExpandDims", value, place) for value in values]
+    return expanded[0] if len(values) == 1 else op.step("ConcatV2", *expanded, place, N=len(values))
 
 
 @RULES.legalize("tf.Unpack")
@@ -53,20 +53,20 @@ def unpack(op: Lowering) -> list[Value]:
     value, axis = op.input(0), int(op.attr("axis") or 0)
     types = [output.type for output in op.node.outputs]
     if len(types) == 1:
-        return [step(op, "Squeeze", value, squeeze_dims=(axis,))]
+        return [op.step("Squeeze", value, squeeze_dims=(axis,))]
     if supported("UNPACK", [value], types):
         return compute_all(op, "UNPACK", [value], types, attrs={"axis": axis, "num": len(types)})
     parts = op.edit.node(
         "tf.Split", [op.integers(axis, name=f"{op.node.name}/axis"), value], {"num_split": len(types)},
         name=f"{op.node.name}/Split",
     )  # fmt: skip
-    return [step(op, "Squeeze", part, squeeze_dims=(axis,)) for part in parts.outputs]
+    return [op.step("Squeeze", part, squeeze_dims=(axis,)) for part in parts.outputs]
 
 
 @RULES.legalize("tf.Split")
 def split(op: Lowering) -> list[Value]:
     """Equal parts along a constant axis."""
-    axis = whole(op, 0, "its axis")
+    axis = op.whole(0, "its axis")
     value, types = op.input(1), [output.type for output in op.node.outputs]
     if len(types) == 1:
         return [value]
@@ -77,7 +77,7 @@ def split(op: Lowering) -> list[Value]:
 @RULES.legalize("tf.SplitV")
 def split_by_sizes(op: Lowering) -> list[Value]:
     """Parts of given sizes along a constant axis."""
-    axis = whole(op, 2, "its axis")
+    axis = op.whole(2, "its axis")
     types = [output.type for output in op.node.outputs]
     if len(types) == 1:
         return [op.input(0)]
@@ -94,7 +94,7 @@ def parts_by_slices(op: Lowering) -> list[Value]:
     is_equal = op.node.op == "tf.Split"
     value = op.input(1 if is_equal else 0)
     rank = op.rank(value)
-    axis = whole(op, 0 if is_equal else 2, "its axis") % rank
+    axis = op.whole(0 if is_equal else 2, "its axis") % rank
     parts, start = [], 0
     for place, output in enumerate(op.node.outputs):
         size = output.shape[axis]
@@ -107,42 +107,6 @@ def parts_by_slices(op: Lowering) -> list[Value]:
         parts.append(move(op, "SLICE", value, corner, extent, type=output.type, name=name))
         start += size
     return parts
-
-
-@RULES.legalize("tf.Roll")
-def roll(op: Lowering) -> Value:
-    """Elements moved along constant axes by constant numbers of places, those at the end to the front."""
-    shifts = op.constant_input(1, "the shift").reshape(-1).tolist()
-    axes = op.constant_input(2, "its axis").reshape(-1).tolist()
-    value = op.input(0)
-    for shift, axis in zip(shifts, axes, strict=True):
-        rank = op.rank(value)
-        axis %= rank
-        size = value.shape[axis]
-        if not isinstance(size, int):
-            op.refuse("the size of the axis along which it rolls is not known", "give the inputs shapes (set-shapes)")
-        places = shift % size if size else 0
-        if places:
-            value = _rolled(op, value, axis, size - places, rank)
-    return value
-
-
-def _rolled(op: Lowering, value: Value, axis: int, cut: int, rank: int) -> Value:
-    ends = []
-    for begin, size in ((cut, -1), (0, cut)):
-        corner = op.integers([begin if axis == other else 0 for other in range(rank)], name=f"{op.node.name}/begin")
-        extent = op.integers([size if axis == other else -1 for other in range(rank)], name=f"{op.node.name}/size")
-        ends.append(step(op, "Slice", value, corner, extent))
-    return step(op, "ConcatV2", *ends, op.integers(axis, name=f"{op.node.name}/axis"), N=2)
-
-
-@RULES.legalize("tf.Reverse")
-def reverse_flagged(op: Lowering) -> Value:
-    """Backwards along the axes that have a flag."""
-    axes = [axis for axis, flag in enumerate(op.constant_input(1, "which axes to reverse").reshape(-1)) if flag]
-    if not axes:
-        return op.input(0)
-    return step(op, "ReverseV2", op.input(0), op.integers(axes, name=f"{op.node.name}/axes"))
 
 
 @RULES.legalize("tf.ReverseV2")

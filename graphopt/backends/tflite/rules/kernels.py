@@ -126,9 +126,6 @@ def narrowed(op: Lowering, value: Value) -> Value:
     return cast(op, value, INT32)
 
 
-whole, scalar, step = Lowering.whole, Lowering.scalar, Lowering.step
-
-
 def _refusal(
     kernel: str, inputs: Sequence[Value | None], types: Sequence[TensorType], attrs: Mapping[str, Any]
 ) -> str | None:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from graphopt.backends.decompositions.interpolation import image_dims
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.image import image_dims
-from graphopt.backends.tflite.rules.kernels import step
 from graphopt.backends.tflite.rules.windows import channels_last
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.ops.tf_windows import Extent, extent
@@ -36,12 +35,12 @@ def dilation(op: Lowering) -> Value:
     found = _sliding(op, (height, width), op.attr("strides")[1:3], op.attr("rates")[1:3])
     if not op.type.dtype.is_float:
         op.refuse(f"it is only lowered for floats, not for {op.type.dtype.name}", "build it in float32")
-    rows = step(op, "Reshape", op.input(1), op.integers([height * width, channels]))
+    rows = op.step("Reshape", op.input(1), op.integers([height * width, channels]))
     weights = op.edit.node("tf.Unpack", [rows], {"num": height * width, "axis": 0}).outputs
     largest: Value | None = None
     for moved, weight in zip(_moved(op, found, float("-inf")), weights, strict=True):
-        total = step(op, "AddV2", moved, weight)
-        largest = total if largest is None else step(op, "Maximum", largest, total)
+        total = op.step("AddV2", moved, weight)
+        largest = total if largest is None else op.step("Maximum", largest, total)
     assert largest is not None
     return largest
 
@@ -55,16 +54,16 @@ def pool_with_places(op: Lowering) -> list[Value]:
     if (sizes[0], sizes[3], strides[0], strides[3]) != (1, 1, 1, 1):
         op.refuse("it pools over the batch or the channels")
     attrs = {key: op.attr(key) for key in ("ksize", "strides", "padding")}
-    largest = step(op, "MaxPool", op.input(0), **attrs)
+    largest = op.step("MaxPool", op.input(0), **attrs)
     places = op.node.outputs[1]
     if not places.use_count and not places.is_output:
         return [largest, places]
     found = _sliding(op, sizes[1:3], strides[1:3], (1, 1))
     moved = _moved(op, found, float(np.finfo(np.float32).min))
     stacked = op.edit.node("tf.Pack", moved, {"axis": 0, "N": len(moved)}).output
-    neighbour = step(op, "ArgMax", stacked, op.integers(0), output_type=INT32)
+    neighbour = op.step("ArgMax", stacked, op.integers(0), output_type=INT32)
     away = [[(row * width + column) * channels for column in range(sizes[2])] for row in range(sizes[1])]
-    distance = step(op, "GatherV2", op.integers(np.reshape(away, -1)), neighbour, op.integers(0))
+    distance = op.step("GatherV2", op.integers(np.reshape(away, -1)), neighbour, op.integers(0))
     return [largest, _counted(op, found, distance)]
 
 
@@ -73,14 +72,14 @@ def _counted(op: Lowering, found: Sequence[Sliding], distance: Value) -> Value:
     _, height, width, channels = image_dims(op)
     rows, columns = (np.arange(item.reach.places) * item.stride - item.reach.before for item in found)
     first = (rows[:, None, None] * width + columns[:, None]) * channels + np.arange(channels)
-    number = step(op, "AddV2", distance, op.integers(first[None]))
+    number = op.step("AddV2", distance, op.integers(first[None]))
     if op.attr("include_batch_in_index"):
-        shape, zero, one = step(op, "Shape", op.input(0), out_type=INT32), op.integers([0]), op.integers([1])
-        batch = step(op, "StridedSlice", shape, zero, one, one, shrink_axis_mask=1)
-        images = step(op, "Range", op.integers(0), batch, op.integers(1))
-        images = step(op, "Reshape", images, op.integers([-1, 1, 1, 1]))
-        number = step(op, "AddV2", number, step(op, "Mul", images, op.integers(height * width * channels)))
-    return step(op, "Cast", number, SrcT=INT32, DstT=op.node.outputs[1].dtype)
+        shape, zero, one = op.step("Shape", op.input(0), out_type=INT32), op.integers([0]), op.integers([1])
+        batch = op.step("StridedSlice", shape, zero, one, one, shrink_axis_mask=1)
+        images = op.step("Range", op.integers(0), batch, op.integers(1))
+        images = op.step("Reshape", images, op.integers([-1, 1, 1, 1]))
+        number = op.step("AddV2", number, op.step("Mul", images, op.integers(height * width * channels)))
+    return op.step("Cast", number, SrcT=INT32, DstT=op.node.outputs[1].dtype)
 
 
 def _sliding(op: Lowering, sizes: Sequence[int], strides: Sequence[int], rates: Sequence[int]) -> list[Sliding]:
@@ -100,7 +99,7 @@ def _moved(op: Lowering, found: Sequence[Sliding], fill: float) -> list[Value]:
     """What the windows have at each of their places, row by row; `fill` beyond the border."""
     value, pairs = op.input(0), [[sliding.reach.before, sliding.reach.after] for sliding in found]
     if any(pairs[0]) or any(pairs[1]):
-        value = step(op, "PadV2", value, op.integers([[0, 0], *pairs, [0, 0]]), op.scalar(fill, value))
+        value = op.step("PadV2", value, op.integers([[0, 0], *pairs, [0, 0]]), op.scalar(fill, value))
     by = op.integers([1, *(sliding.stride for sliding in found), 1])
     masks = {"begin_mask": BATCH_AND_CHANNELS, "end_mask": BATCH_AND_CHANNELS}
     moved = []
@@ -111,5 +110,5 @@ def _moved(op: Lowering, found: Sequence[Sliding], fill: float) -> list[Value]:
             for start, sliding in zip(starts, found, strict=True)
         ]
         corner, end = op.integers([0, *starts, 0]), op.integers([0, *ends, 0])
-        moved.append(step(op, "StridedSlice", value, corner, end, by, **masks))
+        moved.append(op.step("StridedSlice", value, corner, end, by, **masks))
     return moved

@@ -6,7 +6,7 @@ from typing import Any
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32, cast
-from graphopt.backends.tflite.rules.kernels import compute, compute_all, narrowed, step, whole
+from graphopt.backends.tflite.rules.kernels import compute, compute_all, narrowed
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import FLOAT32, INT32, INT64, TensorType
 from graphopt.ir.value import Value
@@ -20,8 +20,8 @@ def place_of_extremum(op: Lowering) -> Value:
     dtype = op.type.dtype
     if dtype in (INT32, INT64):
         return compute(op, kernel, value, as_int32(op, op.input(1)), output_type=dtype)
-    found = step(op, op.node.op_type, value, op.input(1), output_type=INT32)
-    return step(op, "Cast", found, SrcT=INT32, DstT=dtype, Truncate=False)
+    found = op.step(op.node.op_type, value, op.input(1), output_type=INT32)
+    return op.step("Cast", found, SrcT=INT32, DstT=dtype, Truncate=False)
 
 
 @RULES.legalize("tf.TopKV2", "tf.TopK")
@@ -32,20 +32,6 @@ def largest(op: Lowering) -> list[Value]:
     made = [values, TensorType(INT32, places.shape)]
     found = compute_all(op, "TOPK_V2", [op.input(0), many], made)
     return [found[0], cast(op, found[1], places.dtype)]
-
-
-@RULES.legalize("tf.NthElement")
-def nth_element(op: Lowering) -> Value:
-    """The element along the last axis that so many others come before: the last of the smallest or largest."""
-    place = whole(op, 1, "its place")
-    value = op.input(0)
-    if not op.attr("reverse"):
-        value = step(op, "Neg", value)
-    many = op.integers(place + 1, name=f"{op.node.name}/count")
-    found = step(op, "TopKV2", value, many, sorted=True)
-    last, axis = op.integers(place, name=f"{op.node.name}/place"), op.integers(-1, name=f"{op.node.name}/axis")
-    chosen = step(op, "GatherV2", found, last, axis, batch_dims=0)
-    return chosen if op.attr("reverse") else step(op, "Neg", chosen)
 
 
 @RULES.legalize("tf.Unique")
@@ -62,11 +48,11 @@ def distinct_with_counts(op: Lowering) -> list[Value]:
     node = op.edit.node("tf.Unique", [op.input(0)], {"out_idx": dtype}, name=f"{op.node.name}/Unique")
     elements, places = node.outputs
     one = op.integers(1, name=f"{op.node.name}/one")
-    many = step(op, "Size", elements, out_type=INT32)
-    numbers = places if dtype is INT32 else step(op, "Cast", places, SrcT=dtype, DstT=INT32, Truncate=False)
-    ones = step(op, "Fill", step(op, "Shape", places, out_type=INT32), one)
-    counts = step(op, "UnsortedSegmentSum", ones, numbers, many)
-    return [elements, places, counts if dtype is INT32 else step(op, "Cast", counts, SrcT=INT32, DstT=dtype)]
+    many = op.step("Size", elements, out_type=INT32)
+    numbers = places if dtype is INT32 else op.step("Cast", places, SrcT=dtype, DstT=INT32, Truncate=False)
+    ones = op.step("Fill", op.step("Shape", places, out_type=INT32), one)
+    counts = op.step("UnsortedSegmentSum", ones, numbers, many)
+    return [elements, places, counts if dtype is INT32 else op.step("Cast", counts, SrcT=INT32, DstT=dtype)]
 
 
 @RULES.legalize("tf.UniqueV2", "tf.UniqueWithCountsV2")
@@ -87,13 +73,13 @@ def is_among_largest(op: Lowering) -> Value:
     else:
         many = as_int32(op, op.input(2))
     axis, last = op.integers(1, name=f"{op.node.name}/axis"), op.integers([1], name=f"{op.node.name}/axes")
-    column = step(op, "ExpandDims", targets, axis)
-    score = step(op, "GatherV2", scores, column, axis, batch_dims=1)
-    is_higher = step(op, "Greater", scores, score)
-    higher = step(op, "Cast", is_higher, SrcT=is_higher.dtype, DstT=INT32, Truncate=False)
-    is_among = step(op, "Less", step(op, "Sum", higher, last, keep_dims=False), many)
-    is_finite = step(op, "Squeeze", step(op, "IsFinite", score), squeeze_dims=(1,))
-    return step(op, "LogicalAnd", is_among, is_finite)
+    column = op.step("ExpandDims", targets, axis)
+    score = op.step("GatherV2", scores, column, axis, batch_dims=1)
+    is_higher = op.step("Greater", scores, score)
+    higher = op.step("Cast", is_higher, SrcT=is_higher.dtype, DstT=INT32, Truncate=False)
+    is_among = op.step("Less", op.step("Sum", higher, last, keep_dims=False), many)
+    is_finite = op.step("Squeeze", op.step("IsFinite", score), squeeze_dims=(1,))
+    return op.step("LogicalAnd", is_among, is_finite)
 
 
 @RULES.legalize("tf.Bucketize")
@@ -101,18 +87,6 @@ def bucket(op: Lowering) -> Value:
     """Between which boundaries each number is."""
     boundaries = tuple(float(number) for number in op.attr("boundaries") or ())
     return compute(op, "BUCKETIZE", op.input(0), boundaries=boundaries)
-
-
-@RULES.legalize("tf.LowerBound", "tf.UpperBound")
-def bound(op: Lowering) -> Value:
-    """Where numbers belong in sorted rows: how many elements of the row are smaller, or not larger."""
-    rows, numbers = op.inputs
-    middle, last = (op.integers(axis, name=f"{op.node.name}/axis") for axis in (1, 2))
-    kind = "Less" if op.node.op == "tf.LowerBound" else "LessEqual"
-    before = step(op, kind, step(op, "ExpandDims", rows, middle), step(op, "ExpandDims", numbers, last))
-    dtype = op.type.dtype
-    counted = step(op, "Cast", before, SrcT=before.dtype, DstT=dtype, Truncate=False)
-    return step(op, "Sum", counted, op.integers([2], name=f"{op.node.name}/axes"), keep_dims=False)
 
 
 @RULES.legalize("tf.RandomUniform", "tf.RandomStandardNormal")

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import compute, move, scalar, step
+from graphopt.backends.tflite.rules.kernels import compute, move
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.known import known_array
 from graphopt.ir.types import INT32, Shape, TensorType
@@ -28,7 +28,7 @@ def scatter(op: Lowering) -> Value:
 def scatter_into_sum(op: Lowering) -> Value:
     """Updates added to, or taken from, a tensor: those alone are scattered into zeros."""
     kind = "AddV2" if op.node.op == "tf.TensorScatterAdd" else "Sub"
-    return step(op, kind, op.input(0), _scattered(op, op.input(2)))
+    return op.step(kind, op.input(0), _scattered(op, op.input(2)))
 
 
 @RULES.legalize("tf.TensorScatterUpdate")
@@ -41,9 +41,9 @@ def scatter_into(op: Lowering) -> Value:
         if len(np.unique(places, axis=0)) < len(places):
             op.refuse("it names a place twice")
     updates = op.input(2)
-    ones = step(op, "OnesLike", _as_int32(op, updates))
-    is_updated = step(op, "Greater", _scattered(op, ones), scalar(op, 0, ones))
-    return step(op, "SelectV2", is_updated, _scattered(op, updates), op.input(0))
+    ones = op.step("OnesLike", _as_int32(op, updates))
+    is_updated = op.step("Greater", _scattered(op, ones), op.scalar(0, ones))
+    return op.step("SelectV2", is_updated, _scattered(op, updates), op.input(0))
 
 
 @RULES.legalize("tf.XlaDynamicUpdateSlice")
@@ -70,8 +70,8 @@ def _scattered(op: Lowering, updates: Value) -> Value:
     if static is not None:
         shape = op.integers(list(static), name=f"{op.node.name}/shape")
     else:
-        shape = step(op, "Shape", value, out_type=INT32)
-    made = step(op, "ScatterNd", indices, updates, shape)
+        shape = op.step("Shape", value, out_type=INT32)
+    made = op.step("ScatterNd", indices, updates, shape)
     made.type = TensorType(updates.dtype, Shape(value.shape.dims))
     return made
 
@@ -79,4 +79,4 @@ def _scattered(op: Lowering, updates: Value) -> Value:
 def _as_int32(op: Lowering, value: Value) -> Value:
     if value.dtype is INT32:
         return value
-    return step(op, "Cast", value, SrcT=value.dtype, DstT=INT32, Truncate=False)
+    return op.step("Cast", value, SrcT=value.dtype, DstT=INT32, Truncate=False)

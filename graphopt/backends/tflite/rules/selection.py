@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphopt.backends.legalization import Lowering
 from graphopt.backends.tflite.rules.broadcasting import stretched
-from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, move, step
+from graphopt.backends.tflite.rules.kernels import MOVEMENT, compute, move
 from graphopt.backends.tflite.rules.reshaping import reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import BOOL, INT64, Shape, TensorType
@@ -36,8 +36,8 @@ def places(op: Lowering) -> Value:
     value = op.input(0)
     if value.dtype is BOOL:
         return compute(op, "WHERE", value)
-    zero = step(op, "ZerosLike", value)
-    return step(op, "Where", step(op, "NotEqual", value, zero), T=BOOL)
+    zero = op.step("ZerosLike", value)
+    return op.step("Where", op.step("NotEqual", value, zero), T=BOOL)
 
 
 @RULES.legalize("tf.DynamicPartition")
@@ -55,8 +55,8 @@ def partition(op: Lowering) -> list[Value]:
     found = []
     for place in range(len(op.node.outputs)):
         number = op.integers(place, name=f"{op.node.name}/{place}")
-        where = step(op, "Where", step(op, "Equal", parts, number))
+        where = op.step("Where", op.step("Equal", parts, number))
         where.type = TensorType(INT64, Shape((None, 1)))
-        chosen = step(op, "Squeeze", where, squeeze_dims=(1,))
-        found.append(step(op, "GatherV2", data, chosen, axis, batch_dims=0))
+        chosen = op.step("Squeeze", where, squeeze_dims=(1,))
+        found.append(op.step("GatherV2", data, chosen, axis, batch_dims=0))
     return found

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.backends.legalization import Array, Lowering
 from graphopt.backends.tflite.rules.common import as_int32
-from graphopt.backends.tflite.rules.kernels import move, step
+from graphopt.backends.tflite.rules.kernels import move
 from graphopt.backends.tflite.rules.reshaping import constant_shape, reshaped
 from graphopt.backends.tflite.table import RULES
 from graphopt.ir.dimensions import Dim
@@ -170,8 +170,8 @@ def _spread(op: Lowering, vector: Value, place: int, many: int, filling: int) ->
     for start, stop in ((0, place), (place + 1, count)):
         if start < stop:
             corner, size = (op.integers([n], name=f"{op.node.name}/part") for n in (start, stop - start))
-            parts.append(step(op, "Slice", vector, corner, size))
+            parts.append(op.step("Slice", vector, corner, size))
     parts.insert(1 if place else 0, op.integers([filling] * many, name=f"{op.node.name}/ellipsis"))
     if len(parts) == 1:
         return parts[0]
-    return step(op, "ConcatV2", *parts, axis, N=len(parts))
+    return op.step("ConcatV2", *parts, axis, N=len(parts))

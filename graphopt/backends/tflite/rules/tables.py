@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
+from graphopt.backends.tables import contents
 from graphopt.backends.tflite.rules.common import cast
 from graphopt.backends.tflite.table import RULES
-from graphopt.backends.tflite.tables import HANDLE, contents, table_attributes
+from graphopt.backends.tflite.tables import HANDLE, table_attributes
 from graphopt.ir.known import known_array
 from graphopt.ir.tensors import Tensor, tensor
 from graphopt.ir.types import INT32, INT64, STRING, TensorType

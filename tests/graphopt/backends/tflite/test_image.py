@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import graphopt
 from graphopt.backends.base import UnloweredError
-from graphopt.backends.tflite.rules.resampling import KERNELS, kernel_weights
+from graphopt.backends.decompositions.interpolation import KERNELS, kernel_weights
 from graphopt.testing.lowering import assert_lowers, text_model
 
 SIZE = "%s = tf.Const() {value = int32[2] [13, 5]}\n"

@@ -1,4 +1,4 @@
-"""Weights of TensorFlow's resampling kernels, as `ScaleAndTranslate` computes them."""
+"""How much each pixel of an image counts for those of another size: weights of TensorFlow's resampling kernels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from graphopt.backends.legalization import Array
+from graphopt.backends.legalization import Array, Lowering
+from graphopt.ir.ops import find
+from graphopt.ir.types import FLOAT32
 
 Kernel = Callable[[Array], Array]
 
@@ -74,3 +76,46 @@ def kernel_weights(name: str, source: int, wanted: int, scale: float, shift: flo
         if abs(total) > 1000.0 * np.finfo(np.float32).tiny:
             weights[place, first : last + 1] = found / total
     return weights
+
+
+def interpolation_weights(op: Lowering) -> tuple[Array, Array]:
+    """How much each row and column of images of known size counts for each of the result: what the operator itself
+    makes of rows of which one alone is not zero."""
+    _, height, width, _ = image_dims(op)
+    sizes = op.constant_input(1, "the size")
+    operator = find(op.node.op)
+    if operator is None or operator.evaluate is None:
+        op.refuse("how it interpolates is not known")
+    attrs, weights = {**op.attrs, "T": FLOAT32}, []
+    for source, wanted in ((height, int(sizes[0])), (width, int(sizes[1]))):
+        lines = np.eye(source, dtype=np.float32).reshape(1, source, 1, source)
+        made = operator.evaluate(attrs, lines, np.array([wanted, 1], np.int32))
+        weights.append(np.asarray(made, np.float32).reshape(wanted, source))
+    return weights[0], weights[1]
+
+
+def scaling_weights(op: Lowering) -> tuple[Array, Array]:
+    """How much each row and column counts for each of the scaled and moved image."""
+    _, height, width, _ = image_dims(op)
+    size, scale, shift = (op.constant_input(place, what) for place, what in ((1, "the size"), (2, "the scale"),
+                                                                            (3, "the translation")))  # fmt: skip
+    weights = []
+    for axis, source in enumerate((height, width)):
+        made = kernel_weights(
+            op.text("kernel_type"), source, int(size[axis]), scale[axis], shift[axis], op.attr("antialias")
+        )
+        if made is None:
+            op.refuse(f"its kernel '{op.text('kernel_type')}' is not known")
+        weights.append(made)
+    return weights[0], weights[1]
+
+
+def image_dims(op: Lowering) -> tuple[object, int, int, int]:
+    """Batch, height, width and channels. Refuses where the last three are not known."""
+    dims = op.input(0).shape.dims
+    if dims is None or len(dims) != 4:
+        op.refuse("the rank of the images is not known", "give the inputs shapes (set-shapes)")
+    batch, height, width, channels = dims
+    if not isinstance(height, int) or not isinstance(width, int) or not isinstance(channels, int):
+        op.refuse(f"the size of the images, {op.input(0).shape}, is not known", "give the inputs shapes (set-shapes)")
+    return batch, height, width, channels

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.table import RULES
 from graphopt.ir.value import Value
 from graphopt.passes.rule import Replacement
 
@@ -37,14 +36,12 @@ class Step(NamedTuple):
     h: Value
 
 
-@RULES.legalize("tf.LSTMBlockCell")
 def lstm_block_cell(op: Lowering) -> Replacement:
     """One step of an LSTM: a product with the weights, gates by sigmoids and hyperbolic tangents."""
     x, state, hidden = op.inputs[:3]
     return list(_step(op, x, state, hidden, _weights(op, op.inputs[3:], "ICFO")))
 
 
-@RULES.legalize("tf.BlockLSTM", "tf.BlockLSTMV2")
 def block_lstm(op: Lowering) -> Replacement:
     """An LSTM over a known number of steps: all of them, one after the other; steps beyond its length yield zeros."""
     x, state, hidden = op.inputs[1:4]
@@ -65,7 +62,6 @@ def block_lstm(op: Lowering) -> Replacement:
     return [_stacked(op, column, count) if wanted else None for column, wanted in zip(columns, used, strict=True)]
 
 
-@RULES.legalize("tf.GRUBlockCell")
 def gru_block_cell(op: Lowering) -> Replacement:
     """One step of a gated recurrent unit."""
     x, hidden, gate_weights, weights, gate_bias, bias = op.inputs

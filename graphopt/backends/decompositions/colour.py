@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from graphopt.backends.decompositions.formulas import Terms
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.composed import Terms
-from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import FLOAT32
 from graphopt.ir.value import Value
 
@@ -12,7 +11,6 @@ from graphopt.ir.value import Value
 SHADES = ((1, 3, -1), (-1, 2, 2), (-1, 4, 2))
 
 
-@RULES.legalize("tf.AdjustContrastv2")
 def contrast(op: Lowering) -> Value:
     """The distance of each pixel from the mean of its channel, multiplied."""
     value, rank = op.input(0), op.rank(op.input(0))
@@ -20,19 +18,16 @@ def contrast(op: Lowering) -> Value:
     return op.step("AddV2", op.step("Mul", op.step("Sub", value, mean), op.input(1)), mean)
 
 
-@RULES.legalize("tf.RGBToHSV")
 def to_hue(op: Lowering) -> Value:
     """Hue, saturation and value of red, green and blue."""
     return _joined(op, *_hue_saturation_value(op, op.input(0)))
 
 
-@RULES.legalize("tf.HSVToRGB")
 def from_hue(op: Lowering) -> Value:
     """Red, green and blue of hue, saturation and value."""
     return _joined(op, *_red_green_blue(Terms(op), *_channels(op, op.input(0))))
 
 
-@RULES.legalize("tf.AdjustHue")
 def turned_hue(op: Lowering) -> Value:
     """Hues moved along the circle."""
     f = Terms(op)
@@ -41,7 +36,6 @@ def turned_hue(op: Lowering) -> Value:
     return _joined(op, *_red_green_blue(f, f("Sub", turned, f("Floor", turned)), saturation, value))
 
 
-@RULES.legalize("tf.AdjustSaturation")
 def saturation(op: Lowering) -> Value:
     """Saturations multiplied, and kept between zero and one."""
     f = Terms(op)

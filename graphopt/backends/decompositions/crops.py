@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphopt.backends.decompositions.formulas import Terms
+from graphopt.backends.decompositions.interpolation import image_dims
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.rules.composed import Terms
-from graphopt.backends.tflite.rules.image import image_dims
-from graphopt.backends.tflite.rules.kernels import step
-from graphopt.backends.tflite.table import RULES
 from graphopt.ir.types import FLOAT32, INT32
 from graphopt.ir.value import Value
 
 
-@RULES.legalize("tf.CropAndResize")
 def crop_and_resize(op: Lowering) -> Value:
     """The elements around each point of each box, gathered, and what they count for; points outside get a constant."""
     _, height, width, channels = image_dims(op)
@@ -23,16 +20,16 @@ def crop_and_resize(op: Lowering) -> Value:
     rows = _points(f, sides[0], sides[2], size[0], height)
     columns = _points(f, sides[1], sides[3], size[1], width)
     image = op.input(0)
-    image = image if image.dtype is FLOAT32 else step(op, "Cast", image, SrcT=image.dtype, DstT=FLOAT32)
-    pixels = step(op, "Reshape", image, op.integers([-1, channels]))
-    first = step(op, "Mul", step(op, "Reshape", op.input(2), op.integers([-1, 1, 1])), op.integers(height * width))
+    image = image if image.dtype is FLOAT32 else op.step("Cast", image, SrcT=image.dtype, DstT=FLOAT32)
+    pixels = op.step("Reshape", image, op.integers([-1, channels]))
+    first = op.step("Mul", op.step("Reshape", op.input(2), op.integers([-1, 1, 1])), op.integers(height * width))
     crops = _Crops(op, f, pixels, first, width)
     there = _at_columns(op, "LogicalAnd", _inside(f, rows, height), _inside(f, columns, width))
     if op.text("method", "bilinear") == "nearest":
         made = crops.gathered(_nearest(f, rows, height), _nearest(f, columns, width))
     else:
         made = crops.interpolated(_kept(f, rows, height), _kept(f, columns, width), height)
-    mask = step(op, "Reshape", there, op.integers([-1, *size, 1]))
+    mask = op.step("Reshape", there, op.integers([-1, *size, 1]))
     return f("SelectV2", mask, made, op.scalar(float(op.attr("extrapolation_value")), made))
 
 
@@ -46,7 +43,7 @@ def _points(f: Terms, start: Value, end: Value, count: int, source: int) -> Valu
 
 
 def _inside(f: Terms, points: Value, source: int) -> Value:
-    return step(f.op, "LogicalAnd", f("GreaterEqual", points, 0), f("LessEqual", points, source - 1))
+    return f.op.step("LogicalAnd", f("GreaterEqual", points, 0), f("LessEqual", points, source - 1))
 
 
 def _kept(f: Terms, points: Value, source: int) -> Value:
@@ -58,12 +55,12 @@ def _nearest(f: Terms, points: Value, source: int) -> Value:
 
 
 def _whole(f: Terms, points: Value) -> Value:
-    return step(f.op, "Cast", points, SrcT=FLOAT32, DstT=INT32)
+    return f.op.step("Cast", points, SrcT=FLOAT32, DstT=INT32)
 
 
 def _at_columns(op: Lowering, kind: str, rows: Value, columns: Value) -> Value:
     """`kind` of every row with every column of a box, `[boxes, rows, columns]`."""
-    return step(op, kind, step(op, "ExpandDims", rows, op.integers(2)), step(op, "ExpandDims", columns, op.integers(1)))
+    return op.step(kind, op.step("ExpandDims", rows, op.integers(2)), op.step("ExpandDims", columns, op.integers(1)))
 
 
 class _Crops:
@@ -75,17 +72,17 @@ class _Crops:
     def gathered(self, rows: Value, columns: Value) -> Value:
         """The pixels at integer places, `[boxes, rows, columns, channels]`."""
         op = self.op
-        lines = step(op, "Mul", rows, op.integers(self.width))
-        places = step(op, "AddV2", _at_columns(op, "AddV2", lines, columns), self.first)
-        return step(op, "GatherV2", self.pixels, places, op.integers(0))
+        lines = op.step("Mul", rows, op.integers(self.width))
+        places = op.step("AddV2", _at_columns(op, "AddV2", lines, columns), self.first)
+        return op.step("GatherV2", self.pixels, places, op.integers(0))
 
     def interpolated(self, rows: Value, columns: Value, height: int) -> Value:
         """What lies between the four pixels around each point."""
         f, op = self.f, self.op
         top, left = f("Floor", rows), f("Floor", columns)
         bottom, right = f("Minimum", f("AddV2", top, 1), height - 1), f("Minimum", f("AddV2", left, 1), self.width - 1)
-        down = step(op, "Reshape", f("Sub", rows, top), op.integers([-1, rows.shape[-1], 1, 1]))
-        across = step(op, "Reshape", f("Sub", columns, left), op.integers([-1, 1, columns.shape[-1], 1]))
+        down = op.step("Reshape", f("Sub", rows, top), op.integers([-1, rows.shape[-1], 1, 1]))
+        across = op.step("Reshape", f("Sub", columns, left), op.integers([-1, 1, columns.shape[-1], 1]))
         sides = []
         for line in (top, bottom):
             near, far = (self.gathered(_whole(f, line), _whole(f, side)) for side in (left, right))

@@ -1,0 +1,68 @@
+"""Operators that are written with other operators of TensorFlow, whatever the target."""
+
+from __future__ import annotations
+
+from functools import wraps
+
+from graphopt.backends.decompositions import (
+    colour,
+    crops,
+    fake_quantization,
+    formulas,
+    rearranging,
+    recurrent,
+    reduction,
+)
+from graphopt.backends.legalization import Lowering, RuleFunction
+from graphopt.backends.tflite.table import RULES
+from graphopt.ir.types import COMPLEX64, COMPLEX128, FLOAT32, FLOAT64
+from graphopt.passes.rule import Replacement
+
+# What models are built in instead.
+FLOATS = {FLOAT64: FLOAT32, COMPLEX128: COMPLEX64}
+
+
+def narrow(rule: RuleFunction) -> RuleFunction:
+    """The rule, refusing wide floats as what they are rather than at one step of it."""
+
+    @wraps(rule)
+    def checked(op: Lowering) -> Replacement:
+        wide = op.type.dtype
+        if wide in FLOATS:
+            op.refuse(f"LiteRT has no kernels for {wide.name}", f"build it in {FLOATS[wide].name}")
+        return rule(op)
+
+    return checked
+
+
+RULES.legalize(*formulas.FORMULAS)(narrow(formulas.formula))
+RULES.legalize(*formulas.FORMULAS_OF_TWO)(narrow(formulas.formula_of_two))
+RULES.legalize("tf.DivNoNan", "tf.MulNoNan")(narrow(formulas.zero_for_zero))
+RULES.legalize(*formulas.SHIELDED)(narrow(formulas.shielded))
+RULES.legalize("tf.ApproximateEqual")(formulas.approximately_equal)
+RULES.legalize("tf.ReluGrad", "tf.Relu6Grad")(formulas.rectified_gradient)
+RULES.legalize("tf.L2Loss")(formulas.half_of_squares)
+RULES.legalize("tf.Cross")(formulas.cross_product)
+RULES.legalize("tf.LSTMBlockCell")(recurrent.lstm_block_cell)
+RULES.legalize("tf.BlockLSTM", "tf.BlockLSTMV2")(recurrent.block_lstm)
+RULES.legalize("tf.GRUBlockCell")(recurrent.gru_block_cell)
+RULES.legalize("tf.BiasAddGrad")(reduction.sum_beside_channels)
+RULES.legalize("tf.SoftmaxCrossEntropyWithLogits")(reduction.cross_entropy)
+RULES.legalize("tf.SparseSoftmaxCrossEntropyWithLogits")(reduction.sparse_cross_entropy)
+RULES.legalize("tf.Cumprod")(reduction.cumulative_product)
+RULES.legalize("tf.CumulativeLogsumexp")(reduction.cumulative_log_of_sums)
+RULES.legalize("tf.AdjustContrastv2")(colour.contrast)
+RULES.legalize("tf.RGBToHSV")(colour.to_hue)
+RULES.legalize("tf.HSVToRGB")(colour.from_hue)
+RULES.legalize("tf.AdjustHue")(colour.turned_hue)
+RULES.legalize("tf.AdjustSaturation")(colour.saturation)
+RULES.legalize("tf.CropAndResize")(crops.crop_and_resize)
+RULES.legalize("tf.Roll")(rearranging.roll)
+RULES.legalize("tf.Reverse")(rearranging.reverse_flagged)
+RULES.legalize("tf.SpaceToBatch", "tf.BatchToSpace")(rearranging.batches_of_squares)
+RULES.legalize("tf.LinSpace")(rearranging.evenly_spaced)
+RULES.legalize("tf.NthElement")(rearranging.nth_element)
+RULES.legalize("tf.LowerBound", "tf.UpperBound")(rearranging.bound)
+RULES.legalize(
+    "tf.FakeQuantWithMinMaxArgs", "tf.FakeQuantWithMinMaxVars", "tf.FakeQuantWithMinMaxVarsPerChannel"
+)(fake_quantization.fake_quantization_by_steps)  # fmt: skip
