@@ -7,7 +7,7 @@ import argparse
 from graphopt.cli.arguments import add_json, add_model
 from graphopt.cli.console import Console
 from graphopt.cli.lower import add_target, backend_options
-from graphopt.cli.tensorrt import add_gates, gates_alone
+from graphopt.cli.tensorrt import gates_alone
 
 SCHEMA = "graphopt/check/v1"
 
@@ -16,7 +16,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     add_model(parser)
     add_target(parser, "--target")
-    add_gates(parser)
     parser.add_argument("--source", metavar="M", help="the model whose outputs the gate onnxruntime compares with")
     add_json(parser)
 

@@ -13,7 +13,6 @@ from graphopt.cli.quantize import add_recipe
 from graphopt.cli.tensorrt import (
     TARGET,
     add_build,
-    add_gates,
     add_tensorrt,
     check_build,
     tensorrt_options,
@@ -42,35 +41,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lower`."""
     add_model(parser)
     add_output(parser)
-    add_target(parser, "--to")
-    add_recipe(parser, "--quantize", "floats stay floats", profile=False)
-    parser.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
-    parser.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
-    add_gates(parser)
-    add_build(parser)
+    tflite, tensorrt, xla = add_target(parser, "--to")
+    tflite.add_argument("--metadata", metavar="F", help="TFLite Metadata to attach, JSON; files it names lie beside it")
+    tflite.add_argument("--labels", metavar="F,G", type=names, help="files of labels, one for each output in order")
+    add_build(tensorrt)
+    xla.add_argument("--savedmodel", action="store_true", help="write a SavedModel, whose signatures call the programs")
     add_ahead(parser)
-    parser.add_argument(
-        "--savedmodel", action="store_true", help="XLA: write a SavedModel, whose signatures call the programs"
-    )
+    add_recipe(parser, "--quantize", "floats stay floats", profile=False)
     add_json(parser)
 
 
-def add_target(parser: argparse.ArgumentParser, flag: str) -> None:
-    """The target, and what it may be allowed."""
+def add_target(parser: argparse.ArgumentParser, flag: str) -> tuple[argparse._ArgumentGroup, ...]:
+    """The target, and what it may be allowed; returns the groups of TFLite's, TensorRT's and XLA's options."""
     parser.add_argument(flag, dest="target", metavar="TARGET", required=True, help="tflite, onnx, tensorrt or xla")
     parser.add_argument("--signatures", metavar="A,B", type=names, help="signatures to lower (default: all)")
-    parser.add_argument(
+    tflite = parser.add_argument_group("TFLite")
+    tflite.add_argument(
         "--allow-flex", action="store_true", help="let what has no builtin form be Flex operators, run by TensorFlow"
     )
-    parser.add_argument(
+    tflite.add_argument(
         "--allow-custom-ops", action="store_true", help="let it be custom operators, which the application registers"
     )
-    parser.add_argument("--unroll", action="store_true", help="write out loops whose number of iterations is known")
-    parser.add_argument(
+    tflite.add_argument("--unroll", action="store_true", help="write out loops whose number of iterations is known")
+    tflite.add_argument(
         "--fuse-lstm", action="store_true", help="make one operator of an LSTM, whose state the application resets"
     )
-    add_tensorrt(parser)
-    add_xla(parser)
+    return tflite, add_tensorrt(parser), add_xla(parser)
 
 
 def backend_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def add_recipe(
     parser: argparse.ArgumentParser, flag: str = "--mode", default: str = "int8", *, profile: bool = True
 ) -> None:
     """How to quantize, and what from; without `profile` the caller adds that flag."""
-    how = parser.add_mutually_exclusive_group()
+    group = parser.add_argument_group("quantization")
+    how = group.add_mutually_exclusive_group()
     how.add_argument(
         flag,
         dest="mode",
@@ -46,19 +47,19 @@ def add_recipe(
         help=f"one mode for every operator (default: {default})",
     )
     how.add_argument("--recipe", metavar="R.json", help="a recipe: modes by operator, layer, subgraph and signature")
-    ranges = parser.add_mutually_exclusive_group()
+    ranges = group.add_mutually_exclusive_group()
     ranges.add_argument(
         "--calibration", "--statistics", metavar="STATS", help="statistics that `graphopt calibrate` wrote"
     )
     ranges.add_argument("--data", metavar="D", help="an .npz with samples to gather statistics from")
-    parser.add_argument(
+    group.add_argument(
         "--effort", choices=EFFORTS, default="default", help="how many ways to quantize to int8 are tried"
     )
-    parser.add_argument("--no-check", action="store_true", help="note what is wrong with the samples, and go on")
-    parser.add_argument("--input-type", choices=TYPES, help="what callers feed (default: float32)")
-    parser.add_argument("--output-type", choices=TYPES, help="what callers fetch (default: float32)")
+    group.add_argument("--no-check", action="store_true", help="note what is wrong with the samples, and go on")
+    group.add_argument("--input-type", choices=TYPES, help="what callers feed (default: float32)")
+    group.add_argument("--output-type", choices=TYPES, help="what callers fetch (default: float32)")
     if profile:
-        parser.add_argument("--profile", choices=PROFILES, default=PROFILES[0], help="kernels it must run on")
+        group.add_argument("--profile", choices=PROFILES, default=PROFILES[0], help="kernels it must run on")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

@@ -23,8 +23,9 @@ SCHEMA = "graphopt/lower/v1"
 NOT_ASKED = "not asked for"
 
 
-def add_tensorrt(parser: argparse.ArgumentParser) -> None:
-    """Precision and profiles."""
+def add_tensorrt(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Precision, profiles and gates; returns the group that they are listed in."""
+    group = parser.add_argument_group("ONNX and TensorRT")
     parser.add_argument(
         "--precision", metavar="P",
         help="fp32 (default), fp16, bf16; with --data: int8 (tensorrt, xla), fp8 (tensorrt); tensorrt: int4; xla: "
@@ -35,13 +36,18 @@ def add_tensorrt(parser: argparse.ArgumentParser) -> None:
         help="tensorrt: smallest, best and largest shape of a dynamic input: x=1x3x8x8,4x...,8x...; with --quantize: "
         "kernels it must run on: litert, micro, integer",
     )  # fmt: skip
-    parser.add_argument("--opset", type=int, metavar="N", help="onnx, tensorrt: version of the operators (21 to 24)")
-    parser.add_argument("--body", metavar="P", help="tensorrt: type around integers: fp32 (default), fp16, bf16")
-    parser.add_argument("--block-size", type=int, metavar="N", help="tensorrt, int4: how many weights share a scale")
-    parser.add_argument("--pin", metavar="A,B", type=names, default=[], help="tensorrt: layers to keep in float32")
-    parser.add_argument(
+    group.add_argument("--opset", type=int, metavar="N", help="onnx, tensorrt: version of the operators (21 to 24)")
+    group.add_argument("--body", metavar="P", help="tensorrt: type around integers: fp32 (default), fp16, bf16")
+    group.add_argument("--block-size", type=int, metavar="N", help="tensorrt, int4: how many weights share a scale")
+    group.add_argument("--pin", metavar="A,B", type=names, default=[], help="tensorrt: layers to keep in float32")
+    group.add_argument(
         "--efficient-nms", action="store_true", help="tensorrt: make heads of detectors its plugin EfficientNMS_TRT"
     )
+    group.add_argument(
+        "--gates", metavar="A,B", type=names, default=[],
+        help="tensorrt: gates to run besides the linter: checker, onnxruntime, tensorrt-rtx, or all",
+    )  # fmt: skip
+    return group
 
 
 def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -64,17 +70,9 @@ def tensorrt_options(options: argparse.Namespace) -> dict[str, Any]:
     return {"profiles": shapes, "opset": options.opset} | (own if options.target == TARGET else {})
 
 
-def add_gates(parser: argparse.ArgumentParser) -> None:
-    """What is to be proved of the result."""
-    parser.add_argument(
-        "--gates", metavar="A,B", type=names, default=[],
-        help="tensorrt: gates to run besides the linter: checker, onnxruntime, tensorrt-rtx, or all",
-    )  # fmt: skip
-
-
-def add_build(parser: argparse.ArgumentParser) -> None:
+def add_build(group: argparse._ArgumentGroup) -> None:
     """Whether to go as far as an engine."""
-    parser.add_argument("--build", action="store_true", help="tensorrt: build the engine and time it, on a GPU here")
+    group.add_argument("--build", action="store_true", help="tensorrt: build the engine and time it, on a GPU here")
 
 
 def gates_alone(options: argparse.Namespace) -> list[Gate]:

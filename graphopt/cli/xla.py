@@ -15,8 +15,8 @@ OPTIONS = ("weights", "weights_format", "convolutions", "depthwise", "platform",
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as --precision names them
 
 
-def add_xla(parser: argparse.ArgumentParser) -> None:
-    """The options of the target `xla`."""
+def add_xla(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The options of the target `xla`; returns the group that they are listed in."""
     group = parser.add_argument_group("XLA")
     group.add_argument("--weights", choices=("arguments", "constants"), help="weights beside the program, or in it")
     group.add_argument("--weights-format", choices=("npz", "safetensors"), help="format of that file (default: npz)")
@@ -27,6 +27,7 @@ def add_xla(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", metavar="N", type=int, help="number for unknown leading dimensions of the inputs")
     group.add_argument("--unknown", metavar="N", type=int, help="number for their other unknown dimensions")
     group.add_argument("--no-fallback", action="store_true", help="never let TensorFlow lower the model as a whole")
+    return group
 
 
 def add_ahead(parser: argparse.ArgumentParser) -> None:
