@@ -214,7 +214,7 @@ def test_files_that_are_cut_off(folder: pathlib.Path) -> None:
 def test_mutants_end_in_errors_of_ours(folder: pathlib.Path) -> None:
     """Whatever bytes change, no other exception is raised, and the process that reads them does not end."""
     done = subprocess.run(
-        [sys.executable, "-c", MUTANTS, str(folder)], capture_output=True, text=True,
+        [sys.executable, "-c", MUTANTS, str(folder)], capture_output=True, text=True, cwd=folder,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout[-200:], done.stderr[-2000:])
