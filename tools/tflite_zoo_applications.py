@@ -51,7 +51,7 @@ def build(name: str, rng: Any) -> Built:
         images = images * 60 + 120
     keep_variance(model)
     settle(model, images, rng)
-    spread(model, images, rng)
+    spread(model, images[:SAMPLES], rng)
     spec = tf.TensorSpec((1, size, size, 3), name="x")
     return Built(
         lambda folder: model.export(folder, input_signature=[spec], verbose=False),
