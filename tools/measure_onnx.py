@@ -19,7 +19,8 @@ import tempfile
 import time
 from typing import Any
 
-from onnx_files import cases, compare, counts
+from onnx_files import compare, counts
+from subjects import cases
 
 ZOO = pathlib.Path.home() / ".cache" / "graphopt" / "zoo"
 SPEEDUP, LIMIT = 10.0, 600

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from run_corpus import base
+from subjects import cases
 from tflite_files import error_of, worst
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
@@ -72,24 +73,6 @@ def _fed(value: Any, dtype: str | None) -> Any:
     return np.array([item.decode("utf-8", "surrogateescape") for item in value.reshape(-1)], object).reshape(
         value.shape
     )
-
-
-def cases(path: pathlib.Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Inputs and TensorFlow's outputs of each signature, from an `.npz` of arrays `in|signature|name`; of several
-    samples, `signature@0`, the first."""
-    import numpy as np
-
-    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-    if not path.exists():
-        return found
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            kind, sample, name = key.split("|", 2)
-            signature, _, number = sample.partition("@")
-            if number not in ("", "0"):
-                continue
-            found.setdefault(signature, ({}, {}))[kind == "out"][name] = arrays[key]
-    return found
 
 
 def compare(path: pathlib.Path, io: pathlib.Path, signature: str) -> float | str | None:

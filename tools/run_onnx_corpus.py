@@ -28,68 +28,24 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import onnx_files
-import tflite_corpus
 from forks import in_child
-from model_zoo import folder_of as zoo_folder
 from run_corpus import DEFAULT, RELATIVE
+from subjects import Subject, subjects
 
 ROOT = pathlib.Path(os.environ.get("GRAPHOPT_ONNX_CORPUS", pathlib.Path.home() / ".cache/graphopt/onnx-corpus"))
 SECONDS = 120.0
 NO_RANK = "Field 'shape' of 'type' is required"
 
 
-class Subject(NamedTuple):
-    """One model: what to lower, between what, and where inputs and outputs are kept."""
-
-    name: str
-    kind: str
-    source: pathlib.Path
-    io: pathlib.Path
-    inputs: list[str]
-    outputs: list[str]
-    signature: str
-    is_network: bool
-
-    @property
-    def folder(self) -> pathlib.Path:
-        """Where results lie."""
-        return ROOT / self.name
-
-
-def subjects(corpus: pathlib.Path) -> Iterator[Subject]:
-    """The zoo's SavedModels, then the corpus."""
-    for folder in sorted(zoo_folder("any").parent.glob("*/saved_model")):
-        held = folder.parent / "signature_io.npz"
-        if held.exists():
-            yield Subject(
-                f"zoo/{folder.parent.name}", "savedmodel", folder, held, [], [], _signature(held), is_network=True
-            )
-    for entry in json.loads((corpus / "MANIFEST.json").read_text()):
-        kept = tflite_corpus.folder_of(entry)
-        if entry["kind"] not in tflite_corpus.STAGES or not (kept / "peer.json").exists():
-            continue
-        facts = json.loads((kept / "peer.json").read_text())
-        held = kept / "io.npz"
-        signature = (
-            "" if entry["kind"] == "graphdef" else _signature(held) or next(iter(facts.get("signatures", [])), "")
-        )
-        yield Subject(
-            entry["path"], entry["kind"], corpus / entry["path"], held, facts.get("inputs", []),
-            facts.get("outputs", []), signature, entry.get("class") == "network",
-        )  # fmt: skip
-
-
-def _signature(held: pathlib.Path) -> str:
-    """The default signature, or the first for which TensorFlow gave outputs."""
-    names = list(onnx_files.cases(held))
-    return "serving_default" if "serving_default" in names else next(iter(names), "")
+def folder_of(subject: Subject) -> pathlib.Path:
+    """Where results lie."""
+    return ROOT / subject.name
 
 
 # tf2onnx's side ------------------------------------------------------------------------------------------------
@@ -97,7 +53,7 @@ def _signature(held: pathlib.Path) -> str:
 
 def run_peer(chosen: list[Subject], python: str) -> None:
     """tf2onnx's side of every model that has no result yet."""
-    missing = [subject for subject in chosen if not (subject.folder / "peer.json").exists()]
+    missing = [subject for subject in chosen if not (folder_of(subject) / "peer.json").exists()]
     script = pathlib.Path(__file__).with_name("onnx_peer.py")
     with subprocess.Popen(
         [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -105,7 +61,7 @@ def run_peer(chosen: list[Subject], python: str) -> None:
         assert peer.stdin is not None
         assert peer.stdout is not None
         for place, subject in enumerate(missing):
-            subject.folder.mkdir(parents=True, exist_ok=True)
+            folder_of(subject).mkdir(parents=True, exist_ok=True)
             job, failure = _job(subject)
             facts: dict[str, Any] = {"failure": failure}
             if not failure:
@@ -113,7 +69,7 @@ def run_peer(chosen: list[Subject], python: str) -> None:
                 facts = json.loads(peer.stdout.readline())
             if not facts["failure"]:
                 facts |= examined(pathlib.Path(job["target"]), subject)
-            (subject.folder / "peer.json").write_text(json.dumps(facts, indent=1) + "\n")
+            (folder_of(subject) / "peer.json").write_text(json.dumps(facts, indent=1) + "\n")
             print(f"{place + 1:4}/{len(missing)} {subject.name}: {facts}"[:200], flush=True)
 
 
@@ -124,13 +80,13 @@ def _job(subject: Subject) -> tuple[dict[str, Any], str]:
 
     source = subject.source
     if subject.kind == "graphdef":
-        source = subject.folder / "source.pb"
+        source = folder_of(subject) / "source.pb"
         try:
             source.write_bytes(graphdef.graphdef_bytes(graphdef.load(subject.source)))
         except Error as error:
             return {}, f"not read: {error}"
     job = {
-        "source": str(source), "target": str(subject.folder / "theirs.onnx"), "kind": subject.kind,
+        "source": str(source), "target": str(folder_of(subject) / "theirs.onnx"), "kind": subject.kind,
         "inputs": subject.inputs, "outputs": subject.outputs, "signature": subject.signature,
     }  # fmt: skip
     return job, ""
@@ -171,14 +127,14 @@ def lower(subject: Subject, target: pathlib.Path) -> str:
 
 def examine(subject: Subject) -> dict[str, Any]:
     """graphopt's side of one model."""
-    target = subject.folder / "ours.onnx"
-    subject.folder.mkdir(parents=True, exist_ok=True)
+    target = folder_of(subject) / "ours.onnx"
+    folder_of(subject).mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     lowered = in_child(lambda: lower(subject, target), timeout=SECONDS)
     facts: dict[str, Any] = {"failure": lowered.failure or lowered.value, "seconds": round(lowered.seconds, 2)}
     if not facts["failure"]:
         facts |= examined(target, subject)
-    (subject.folder / "ours.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder_of(subject) / "ours.json").write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 
 
@@ -219,7 +175,7 @@ def table(chosen: list[Subject], *, listed: bool) -> int:
     """Run graphopt's side, print verdicts and counts; returns the number of failures."""
     tally: dict[str, int] = {}
     for subject in chosen:
-        path = subject.folder / "peer.json"
+        path = folder_of(subject) / "peer.json"
         peer = json.loads(path.read_text()) if path.exists() else {"failure": "tf2onnx was not asked"}
         verdict, reason = judge(peer, examine(subject))
         tally[verdict] = tally.get(verdict, 0) + 1

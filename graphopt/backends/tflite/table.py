@@ -47,7 +47,6 @@ FAMILIES = (
     "joining",
     "blocks",
     "filling",
-    "passing",
     "selection",
     "gathering",
     "diagonals",

@@ -167,7 +167,7 @@ class Emitter:
         except CannotLowerError as refusal:
             self._find(node, refusal.reason, refusal.remedy)
         except _BlockedError:
-            pass
+            pass  # what it reads has a finding of its own
         except self.build.ir.MLIRError as error:
             reason = printable(" ".join(str(error).split()), 200)
             self._find(node, f"StableHLO does not accept it ({reason})", "report it, with the model")

@@ -108,6 +108,13 @@ def model_of(programs: Sequence[Program], options: XlaOptions | None = None) -> 
         for name, value in zip(program.outputs, node.outputs, strict=True):
             value.name = name
         ends.append((program, inputs, list(node.outputs)))
+    add_signatures(model, ends)
+    return model
+
+
+def add_signatures(model: Model, ends: Sequence[tuple[Program, list[Value], list[Value]]]) -> None:
+    """Let the model have the signatures of each program, whose inputs and outputs are given beside it."""
+    graph = model.graph
     graph.inputs = [value for _, inputs, _ in ends for value in inputs]
     graph.outputs = [value for _, _, outputs in ends for value in outputs]
     places_in = {value: place for place, value in enumerate(graph.inputs)}
@@ -119,7 +126,6 @@ def model_of(programs: Sequence[Program], options: XlaOptions | None = None) -> 
                 {key: places_in[value] for key, value in zip(program.inputs, inputs, strict=True)},
                 {key: places_out[value] for key, value in zip(program.outputs, outputs, strict=True)},
             )
-    return model
 
 
 def _input(model: Model, name: str, kind: TensorType, unique: str) -> Value:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphopt.backends.xla.program import FORMAT, Program, programs_of
+from graphopt.backends.xla.program import FORMAT, Program, add_signatures, programs_of
 from graphopt.ir.errors import UnsupportedError
 from graphopt.ir.known import CONSTANT, constant_type
-from graphopt.ir.model import Model, Signature
+from graphopt.ir.model import Model
 from graphopt.ir.types import Shape, TensorType
 from graphopt.ir.value import Value
 
@@ -31,18 +31,7 @@ def called_model(model: Model) -> Model:
         weights = [held.setdefault(id(tensor), _constant(result, name, tensor, held.get(id(tensor))))
                    for name, tensor in program.weights.items()]  # fmt: skip
         ends.append((program, inputs, _call(result, program, [*inputs, *weights])))
-    graph = result.graph
-    graph.inputs = [value for _, inputs, _ in ends for value in inputs]
-    graph.outputs = [value for _, _, outputs in ends for value in outputs]
-    places_in = {value: place for place, value in enumerate(graph.inputs)}
-    places_out = {value: place for place, value in enumerate(graph.outputs)}
-    for program, inputs, outputs in ends:
-        for name in program.signatures:
-            result.signatures[name] = Signature(
-                graph,
-                {key: places_in[value] for key, value in zip(program.inputs, inputs, strict=True)},
-                {key: places_out[value] for key, value in zip(program.outputs, outputs, strict=True)},
-            )
+    add_signatures(result, ends)
     return result
 
 

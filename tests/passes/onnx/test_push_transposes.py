@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from graphopt.ir.model import Model
-from graphopt.ir.text import parse_model, print_model
-from graphopt.ir.verifier import verify
-from graphopt.passes import run_pass
+from onnx_helpers import build, checked, operators, vector
 
 NAME = "push-transposes"
 LAST, FIRST = "{perm = [0, 2, 3, 1]}", "{perm = [0, 3, 1, 2]}"
-
-
-def vector(name: str, numbers: list[int]) -> str:
-    return f"%{name} = onnx.Initializer() {{value = int64[{len(numbers)}] {numbers}}} : int64[{len(numbers)}]\n"
-
-
-def build(body: str, x: str = "float32[2, 3, 4, 5]") -> Model:
-    model = parse_model(f"graph @main(%x: {x}) -> (%y) {{\n%x = onnx.Input() : {x}\n{body}\n}}")
-    model.format = "onnx"
-    model.set_signature({"x": model.graph.inputs[0]}, {"y": model.graph.outputs[0]})
-    return model
-
-
-def operators(model: Model) -> dict[str, int]:
-    return dict(Counter(node.op_type for node in model.graph if node.op_type not in ("Input", "Initializer")))
-
-
-def checked(model: Model) -> Model:
-    """The model after the pass, which computes the same in ONNX Runtime, and has nothing left to do."""
-    pytest.importorskip("onnxruntime", reason="ONNX Runtime is the oracle: pip install 'graphopt[tensorrt]'")
-    from graphopt.runtimes.onnxruntime import OnnxRuntime
-
-    dims = [dim if isinstance(dim, int) else 2 for dim in model.graph.inputs[0].shape.dims or ()]
-    feeds = {"x": np.random.default_rng(0).normal(size=dims).astype(np.float32)}
-    before = OnnxRuntime().run(model, feeds)["y"]
-    run_pass(model, NAME)
-    verify(model)
-    np.testing.assert_allclose(OnnxRuntime().run(model, feeds)["y"], before, rtol=1e-5, atol=1e-6)
-    text = print_model(model)
-    run_pass(model, NAME)
-    assert print_model(model) == text
-    return model
 
 
 def between(middle: str, back: str) -> str:
@@ -79,12 +41,12 @@ def between(middle: str, back: str) -> str:
     ],
 )  # fmt: skip
 def test_what_lies_between_is_renumbered(middle: str, back: str, op: str) -> None:
-    assert operators(checked(build(between(middle, back)))) == {op: 1, "Neg": 1}
+    assert operators(checked(NAME, build(between(middle, back)))) == {op: 1, "Neg": 1}
 
 
 def test_constants_by_channel_follow() -> None:
     body = "%c = onnx.Initializer() {value = float32[3] [1.0, 2.0, 3.0]} : float32[3]\n"
-    model = checked(build(body + between("%m = onnx.Mul(%t, %c) : float32[2, 4, 5, 3]", "2, 3, 4, 5")))
+    model = checked(NAME, build(body + between("%m = onnx.Mul(%t, %c) : float32[2, 4, 5, 3]", "2, 3, 4, 5")))
     assert operators(model) == {"Mul": 1, "Neg": 1}
     (product,) = (node for node in model.graph if node.op_type == "Mul")
     assert product.input(1).shape.static == (1, 3, 1, 1)
@@ -94,7 +56,10 @@ def test_weights_take_a_transpose_in() -> None:
     numbers = np.random.default_rng(2).normal(size=(60, 2)).round(2).tolist()
     body = f"%w = onnx.Initializer() {{value = float32[60, 2] {numbers}}} : float32[60, 2]\n" + vector("s", [2, 60])
     body += f"%t = onnx.Transpose(%x) {LAST} : float32[2, 4, 5, 3]\n%f = onnx.Reshape(%t, %s) : float32[2, 60]\n"
-    assert operators(checked(build(body + "%y = onnx.MatMul(%f, %w) : float32[2, 2]"))) == {"Reshape": 1, "MatMul": 1}
+    assert operators(checked(NAME, build(body + "%y = onnx.MatMul(%f, %w) : float32[2, 2]"))) == {
+        "Reshape": 1,
+        "MatMul": 1,
+    }
 
 
 @settings(max_examples=10)
@@ -105,9 +70,9 @@ def test_of_two_in_a_row_one_is_left(first: list[int], second: list[int]) -> Non
     outer = [inner[axis] for axis in second]
     body = f"%t = onnx.Transpose(%x) {{perm = {list(first)}}} : float32{inner}\n"
     body += f"%u = onnx.Transpose(%t) {{perm = {list(second)}}} : float32{outer}\n%y = onnx.Relu(%u) : float32{outer}"
-    assert operators(checked(build(body))).get("Transpose", 0) <= 1
+    assert operators(checked(NAME, build(body))).get("Transpose", 0) <= 1
 
 
 def test_a_transpose_that_nothing_takes_back_stays() -> None:
     body = f"%t = onnx.Transpose(%x) {LAST} : float32[2, 4, 5, 3]\n%y = onnx.Relu(%t) : float32[2, 4, 5, 3]"
-    assert operators(checked(build(body))) == {"Transpose": 1, "Relu": 1}
+    assert operators(checked(NAME, build(body))) == {"Transpose": 1, "Relu": 1}

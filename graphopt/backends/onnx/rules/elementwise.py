@@ -106,21 +106,3 @@ def select(op: Lowering) -> Value:
         rows = op.integers([-1, *[1] * (op.rank(op.input(1)) - 1)], name=f"{op.node.name}/rows")
         condition = op.step("Reshape", condition, rows)
     return op.emit("Where", condition, op.input(1), op.input(2))
-
-
-PASSING = (
-    "tf.Identity", "tf.StopGradient", "tf.PreventGradient", "tf.Snapshot", "tf.EnsureShape", "tf.GuaranteeConst",
-    "tf.CheckNumerics", "tf.CheckNumericsV2", "tf.Print", "tf.DebugIdentity", "tf.PlaceholderWithDefault",
-)  # fmt: skip
-
-
-@RULES.legalize(*PASSING)
-def identity(op: Lowering) -> Value | None:
-    """What only names, checks or prints a value, or stops gradients, is the value; an input with a default stays."""
-    return None if op.node.output.is_input else op.input(0)
-
-
-@RULES.legalize("tf.IdentityN")
-def identities(op: Lowering) -> list[Value]:
-    """Several values passed on."""
-    return list(op.inputs)

@@ -9,6 +9,7 @@ from graphopt.backends.decompositions import (
     crops,
     fake_quantization,
     formulas,
+    passing,
     rearranging,
     recurrent,
     reduction,
@@ -57,6 +58,8 @@ RULES.legalize("tf.HSVToRGB")(colour.from_hue)
 RULES.legalize("tf.AdjustHue")(colour.turned_hue)
 RULES.legalize("tf.AdjustSaturation")(colour.saturation)
 RULES.legalize("tf.CropAndResize")(crops.crop_and_resize)
+RULES.legalize(*passing.PASSING)(passing.passed_on)
+RULES.legalize("tf.IdentityN")(passing.all_passed_on)
 RULES.legalize("tf.Roll")(rearranging.roll)
 RULES.legalize("tf.Reverse")(rearranging.reverse_flagged)
 RULES.legalize("tf.SpaceToBatch", "tf.BatchToSpace")(rearranging.batches_of_squares)

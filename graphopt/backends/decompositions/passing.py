@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from graphopt.backends.legalization import Lowering
-from graphopt.backends.tflite.table import RULES
 from graphopt.ir.value import Value
 
 PASSING = (
@@ -12,13 +11,11 @@ PASSING = (
 )  # fmt: skip
 
 
-@RULES.legalize(*PASSING)
 def passed_on(op: Lowering) -> Value | None:
     """What only names, checks or prints a value, or stops gradients, is the value; an input with a default stays."""
     return None if op.node.output.is_input else op.input(0)
 
 
-@RULES.legalize("tf.IdentityN")
 def all_passed_on(op: Lowering) -> list[Value]:
     """Several values passed on."""
     return list(op.inputs)
